@@ -1,0 +1,1 @@
+"""Annotations of any format -> one checked, split data set."""

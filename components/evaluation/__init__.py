@@ -1,0 +1,1 @@
+"""The official numbers of the best model, and the report."""

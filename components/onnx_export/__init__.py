@@ -1,0 +1,1 @@
+"""The best model as an ONNX graph that agrees with it."""

@@ -1,0 +1,1 @@
+"""One slot of the sweep: ask the study, train, report, tell."""

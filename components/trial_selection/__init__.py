@@ -1,0 +1,1 @@
+"""The best trial of the sweep, and the leaderboard."""

@@ -1,0 +1,112 @@
+"""What the stages hand to one another: file names and records. The only place that knows them.
+
+prepared/                   data_preparation -> every other stage
+    dataset.json            classes, splits, digest, counts of findings (see maskline.dataset)
+    train.json  validation.json  [test.json]      COCO JSON, masks as compressed RLE
+    findings.jsonl          one line for each record that was repaired or refused
+RUN/                        the run directory: what must outlive a pod
+    study.journal           the sweep's study (see maskline.study)
+    trials/N/               one trial, see TrialDirectory
+leaderboard/                trial_selection -> evaluation
+    leaderboard.csv  leaderboard.png  trials.json
+model/                      trial_selection -> evaluation, onnx_export
+    checkpoint.safetensors  see maskline.checkpoint
+    labels.json             class names, index 0 is the first class (there is no background here)
+evaluation/
+    metrics.json  predictions.json  report.html
+onnx/
+    model.onnx  labels.json  parity.json
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+CHECKPOINT = "checkpoint.safetensors"
+DATASET = "dataset.json"
+FINDINGS = "findings.jsonl"
+LABELS = "labels.json"
+LEADERBOARD = "leaderboard.csv"
+LEADERBOARD_PICTURE = "leaderboard.png"
+METRICS = "metrics.json"
+MODEL = "model.onnx"
+PARITY = "parity.json"
+PREDICTIONS = "predictions.json"
+REPORT = "report.html"
+TRIALS = "trials.json"
+
+SplitName = Literal["train", "validation", "test"]
+TrialState = Literal["running", "complete", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What is known of one trial of a sweep.
+
+    Attributes:
+        number: 0, 1 ... in the order in which the trials were started.
+        state: `complete` has a score and a checkpoint, `failed` has a reason.
+        score: best value of the primary metric, 0 to 1; None until the first evaluation.
+        best_epoch: epoch of that value, from 1.
+        parameters: what the sampler chose for this trial, as the user named it.
+        epochs_done: epochs trained so far; epochs: epochs asked for.
+        seconds: wall time of the training so far.
+        reason: why it failed, in one line; empty otherwise.
+        directory: the trial's directory (TrialDirectory).
+        curve: (epoch from 1, score) of every evaluation.
+    """
+
+    number: int
+    state: TrialState
+    score: float | None = None
+    best_epoch: int | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    epochs_done: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    directory: str = ""
+    curve: tuple[tuple[int, float], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "TrialRecord":
+        """The inverse of `to_json`, also after a trip through a JSON file."""
+        curve = tuple((int(epoch), float(score)) for epoch, score in data["curve"])
+        return cls(**{**data, "curve": curve})
+
+
+@dataclass(frozen=True)
+class TrialDirectory:
+    """The files of one trial, below the run directory."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """What the training process is told: settings, data, limits (JSON)."""
+        return self.path / "spec.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line an epoch: epoch (from 1), train_loss, learning_rate, seconds, and, where the epoch
+        was evaluated, score and the metrics by name."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best epoch."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the last epoch that was saved."""
+        return self.path / "last.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """What the training process printed."""
+        return self.path / "log.txt"

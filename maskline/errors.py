@@ -1,0 +1,62 @@
+"""What can go wrong, by name.
+
+MasklineError
+|-- JobError            what the user wrote is wrong; holds every problem found, not the first only
+|-- DataError           annotations or pictures can't be used
+|-- WeightsError        pre-trained weights were asked for and can't be had
+|-- CheckpointError     a checkpoint is damaged or belongs to another model
+|-- StageError          a stage of the pipeline can't go on
+|   |-- NoModelError    every trial of the sweep failed
+|   `-- ParityError     the ONNX graph doesn't agree with the trained model
+`-- VersionError        the compiled pipeline and the installed package differ
+
+Every message states the value, the rule and the remedy.
+"""
+
+from collections.abc import Sequence
+
+
+class MasklineError(Exception):
+    """The root of all errors that Maskline raises on purpose."""
+
+
+class JobError(MasklineError, ValueError):
+    """A job that can't run as written.
+
+    Attributes:
+        problems: one line a problem, each naming the field, the value, the rule and the remedy.
+    """
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (
+            (problems,) if isinstance(problems, str) else tuple(problems)
+        )
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(MasklineError):
+    """Annotations or pictures that can't be used; names the file and the line or id."""
+
+
+class WeightsError(MasklineError):
+    """Pre-trained weights were asked for and can't be had; says how to get them."""
+
+
+class CheckpointError(MasklineError):
+    """A checkpoint is damaged, or belongs to another model."""
+
+
+class StageError(MasklineError):
+    """A stage of the pipeline can't go on; says why and what to do."""
+
+
+class NoModelError(StageError):
+    """Every trial of the sweep failed; lists the causes."""
+
+
+class ParityError(StageError):
+    """The ONNX graph doesn't agree with the trained model; names the picture."""
+
+
+class VersionError(MasklineError):
+    """The compiled pipeline and the installed package are of different versions."""

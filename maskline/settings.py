@@ -1,0 +1,359 @@
+"""Every training parameter, once: its name, type, range, default and meaning.
+
+Names and ranges are those of Azure ML's image instance segmentation jobs. The models are frozen, refuse
+unknown names, and validate leniently on purpose: KFP and YAML turn 600 into 600.0, and lax validation
+turns it back, while 600.5 stays an error.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class Word(StrEnum):
+    """An enumeration that reads its members in any of Azure's spellings.
+
+    `warmup_cosine`, `WarmupCosine`, `WARMUP_COSINE` and `LearningRateScheduler.WARMUP_COSINE` are one.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        wanted = re.sub(r"[^a-z0-9]", "", value.rsplit(".", 1)[-1].lower())
+        return next((m for m in cls if m.value.replace("_", "") == wanted), None)
+
+
+class StochasticOptimizer(Word):
+    """Optimisers of `torch.optim`."""
+
+    NONE = "none"
+    SGD = "sgd"
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class LearningRateScheduler(Word):
+    """How the learning rate moves during training."""
+
+    NONE = "none"
+    WARMUP_COSINE = "warmup_cosine"
+    STEP = "step"
+
+
+class ModelSize(Word):
+    """Sizes of the one-stage models."""
+
+    NONE = "none"
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+    EXTRA_LARGE = "extra_large"
+
+
+class ValidationMetricType(Word):
+    """Which metrics are computed on the validation pictures."""
+
+    NONE = "none"
+    COCO = "coco"
+    VOC = "voc"
+    COCO_VOC = "coco_voc"
+
+
+class LogTrainingMetrics(Word):
+    """Whether metrics are computed on the training pictures too."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class LogValidationLoss(Word):
+    """Whether the loss on the validation pictures is computed."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+def _word(value: Any, kind: type[E]) -> Any:
+    """Any of Azure's spellings to the member; what is none stays, for pydantic to refuse."""
+    try:
+        return kind(value)
+    except ValueError:
+        return value
+
+
+def _enum(kind: type[E]) -> BeforeValidator:
+    return BeforeValidator(lambda value: _word(value, kind))
+
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+class AdvancedSettings(BaseModel):
+    """The JSON object that `advanced_settings` holds: Azure's three keys and Maskline's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    apply_automl_train_augmentations: bool = True
+    """Random horizontal flips and colour changes of the training pictures."""
+    stream_image_files: bool = False
+    """Azure: mount the datastore instead of downloading."""
+    apply_mosaic_for_yolo: bool = False
+    """Azure: mosaic augmentation of YOLO models."""
+    pretrained_weights: str | None = None
+    """Where training starts: `coco`, `imagenet` (the backbone only), `none` (from scratch), or a file or
+    URI of weights. Left out, it is the best that is published for the model."""
+    primary_iou: Literal["0.50", "0.50:0.95"] = "0.50"
+    """Mask IoU of the primary metric: at 0.50, as Azure's, or averaged over 0.50 to 0.95, as COCO's."""
+    metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
+    mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """A pixel belongs to a mask when its probability is above this."""
+
+
+class TrainingSettings(BaseModel):
+    """One complete set of training parameters: what a trial needs to know, and all it is told."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+    advanced_settings: str | None = None
+    """A JSON object with further settings; a mapping in YAML is read too."""
+    ams_gradient: bool = False
+    """Use the AMSGrad variant of `adam` and `adamw`."""
+    beta1: Fraction = 0.9
+    """First beta of `adam` and `adamw`."""
+    beta2: Fraction = 0.999
+    """Second beta of `adam` and `adamw`."""
+    checkpoint_frequency: Count = 1
+    """Epochs between checkpoints; the best and the last are kept."""
+    checkpoint_run_id: str | None = None
+    """A run whose best model training starts from: a run directory or a checkpoint file."""
+    distributed: bool = False
+    """Train on every visible GPU."""
+    early_stopping: bool = True
+    """End a training that no longer improves."""
+    early_stopping_delay: Count = 5
+    """Evaluations before patience starts to count."""
+    early_stopping_patience: Count = 5
+    """Evaluations without improvement after which training ends."""
+    enable_onnx_normalization: bool = True
+    """Put resizing and normalisation into the ONNX graph, so that it takes a picture as it is."""
+    evaluation_frequency: Count = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    gradient_accumulation_step: Count = 1
+    """Batches whose gradients are added up before a step of the optimiser."""
+    layers_to_freeze: CountOrZero | None = None
+    """How many of the backbone's stages (conv1, layer1 ... layer4) are frozen, from the input on. Left
+    out: 2 with pre-trained weights, 0 from scratch. 5 and more freeze the whole backbone."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
+    """Learning rate at its highest."""
+    learning_rate_scheduler: Annotated[LearningRateScheduler, _enum(LearningRateScheduler)] = (
+        LearningRateScheduler.WARMUP_COSINE
+    )
+    """How the learning rate moves during training."""
+    model_name: str = "maskrcnn_resnet50_fpn"
+    """The model that is trained."""
+    momentum: Fraction = 0.9
+    """Momentum of `sgd`."""
+    nesterov: bool = True
+    """Use Nesterov's momentum with `sgd`."""
+    number_of_epochs: Count = 15
+    """Passes over the training pictures."""
+    number_of_workers: CountOrZero = 4
+    """Processes that load pictures; 0 loads them in the training process."""
+    optimizer: Annotated[StochasticOptimizer, _enum(StochasticOptimizer)] = StochasticOptimizer.SGD
+    """The optimiser."""
+    random_seed: Seed | None = None
+    """Seed of sampling and training; left out, one is drawn and written down."""
+    step_lr_gamma: Fraction = 0.5
+    """Factor by which the `step` schedule lowers the learning rate."""
+    step_lr_step_size: Count = 5
+    """Epochs between the steps of the `step` schedule."""
+    training_batch_size: Count = 2
+    """Pictures in a training batch."""
+    validation_batch_size: Count = 1
+    """Pictures in a validation batch."""
+    warmup_cosine_lr_cycles: Fraction = 0.5
+    """Cosine periods after warm-up; 0.5 ends at zero."""
+    warmup_cosine_lr_warmup_epochs: CountOrZero = 2
+    """Epochs of linear warm-up of the `warmup_cosine` schedule."""
+    weight_decay: Fraction = 1e-4
+    """Weight decay, on weights only: never on biases or normalisation."""
+    box_detections_per_image: Count = 100
+    """Most detections in a picture."""
+    box_score_threshold: Fraction = 0.3
+    """Detections of a deployed model have at least this score; metrics don't use it."""
+    image_size: Count | None = None
+    """Side of the square input of one-stage models, in pixels."""
+    max_size: Count = 1333
+    """Longest picture side in pixels after resizing; wins over `min_size`."""
+    min_size: Count = 600
+    """Shorter picture side in pixels after resizing."""
+    model_size: Annotated[ModelSize, _enum(ModelSize)] | None = None
+    """Size of a one-stage model."""
+    multi_scale: bool | None = None
+    """Vary the picture size of a one-stage model by half."""
+    nms_iou_threshold: Fraction = 0.5
+    """Of two boxes of one class that overlap more than this, the weaker is dropped."""
+    tile_grid_size: str | None = None
+    """Cut pictures into a grid of `MxN` tiles."""
+    tile_overlap_ratio: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Overlap of neighbouring tiles."""
+    tile_predictions_nms_threshold: Fraction | None = None
+    """Overlap above which detections of different tiles are one."""
+    validation_iou_threshold: Annotated[float, Field(ge=0.1, le=1)] = 0.5
+    """Mask IoU from which a detection counts as found in the `voc` metrics."""
+    validation_metric_type: Annotated[ValidationMetricType, _enum(ValidationMetricType)] = (
+        ValidationMetricType.COCO
+    )
+    """Which metrics are computed on the validation pictures."""
+    log_training_metrics: Annotated[LogTrainingMetrics, _enum(LogTrainingMetrics)] = (
+        LogTrainingMetrics.DISABLE
+    )
+    """Compute the metrics on the training pictures too."""
+    log_validation_loss: Annotated[LogValidationLoss, _enum(LogValidationLoss)] = (
+        LogValidationLoss.DISABLE
+    )
+    """Compute the loss on the validation pictures too."""
+
+    @field_validator("advanced_settings", mode="before")
+    @classmethod
+    def _check_advanced(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Mapping):
+            value = json.dumps(dict(value))
+        if not isinstance(value, str):
+            raise ValueError("advanced_settings is a JSON object, as text or as a mapping")
+        AdvancedSettings.model_validate(_json_object(value))
+        return value
+
+    @property
+    def advanced(self) -> AdvancedSettings:
+        """The settings inside `advanced_settings`, with their defaults."""
+        if self.advanced_settings is None:
+            return AdvancedSettings()
+        return AdvancedSettings.model_validate(_json_object(self.advanced_settings))
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"advanced_settings={text!r} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"advanced_settings={text!r} must be a JSON object, like {{}}")
+    return found
+
+
+MODEL_NAMES = (
+    "maskrcnn_resnet18_fpn",
+    "maskrcnn_resnet18_fpn_light",
+    "maskrcnn_resnet34_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet101_fpn",
+    "maskrcnn_resnet152_fpn",
+)
+"""The registered models; `maskline.models` has a builder for each."""
+
+MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "maskrcnn_resnet18_fpn_light": {"min_size": 320, "max_size": 640, "training_batch_size": 4},
+}
+"""What a model changes in the defaults of TrainingSettings."""
+
+NOT_YET: Mapping[str, str] = {
+    "distributed": "training on several GPUs is not built yet",
+    "image_size": "it belongs to one-stage models, and none is registered yet; use min_size and max_size",
+    "model_size": "it belongs to one-stage models, and none is registered yet; choose by model_name",
+    "multi_scale": "it belongs to one-stage models, and none is registered yet",
+    "tile_grid_size": "tiling is not built yet",
+    "tile_overlap_ratio": "tiling is not built yet",
+    "tile_predictions_nms_threshold": "tiling is not built yet",
+}
+"""Parameters that no stage reads yet, with the reason; a job that sets one is refused before it runs."""
+HONOURED: Mapping[str, Any] = {"distributed": False, "multi_scale": False, "model_size": "none"}
+"""Values of those parameters that ask for nothing, and so are kept."""
+
+
+def complete(chosen: Mapping[str, Any]) -> TrainingSettings:
+    """The settings a trial trains with: what the user and the sampler chose over the model's defaults.
+
+    Args:
+        chosen: values by parameter name; all others get the default of the model, then of the class.
+
+    Raises:
+        pydantic.ValidationError: a value is outside its range, or a name is unknown.
+    """
+    name = chosen.get("model_name", TrainingSettings.model_fields["model_name"].default)
+    return TrainingSettings.model_validate({**MODEL_DEFAULTS.get(name, {}), **chosen})
+
+
+def obstacles(settings: TrainingSettings) -> list[str]:
+    """Why these settings can't be trained with: one line a reason, empty if they can.
+
+    Looks at what was set, not at defaults: parameters that no stage reads yet, models that aren't
+    registered, values that are legal one by one and impossible together.
+    """
+    found = []
+    for name in sorted(settings.model_fields_set & set(NOT_YET)):
+        value = getattr(settings, name)
+        if value is not None and (name not in HONOURED or value != HONOURED[name]):
+            found.append(f"{name}={_plain(value)} can't be honoured: {NOT_YET[name]}; remove it")
+    if settings.model_name not in MODEL_NAMES:
+        found.append(
+            f"model_name={settings.model_name} is not a registered model; "
+            f"choose one of {', '.join(MODEL_NAMES)}"
+        )
+    for name in ("optimizer", "learning_rate_scheduler"):
+        if getattr(settings, name) == "none":
+            kind = type(getattr(settings, name))
+            words = ", ".join(m.value for m in kind if m != "none")
+            found.append(f"{name}=none leaves nothing to train with; choose one of {words}")
+    for name in ("beta1", "beta2"):
+        if getattr(settings, name) == 1:
+            found.append(
+                f"{name}=1 never forgets a gradient, and torch refuses it; choose less than 1"
+            )
+    if settings.optimizer == "sgd" and settings.nesterov and settings.momentum == 0:
+        found.append(
+            "nesterov=true needs a momentum above 0; set nesterov: false or raise momentum"
+        )
+    if settings.min_size > settings.max_size:
+        found.append(
+            f"min_size={settings.min_size} is above max_size={settings.max_size}; "
+            "the shorter side can't be longer than the longest"
+        )
+    if settings.validation_metric_type == "none":
+        found.append(
+            "validation_metric_type=none leaves nothing to choose the best epoch by; "
+            "choose coco, voc or coco_voc"
+        )
+    if not settings.enable_onnx_normalization and (
+        "enable_onnx_normalization" in settings.model_fields_set
+    ):
+        found.append(
+            "enable_onnx_normalization=false can't be honoured: an ONNX graph without its own "
+            "resizing and normalisation is not built yet; remove it"
+        )
+    advanced = settings.advanced
+    for name in ("stream_image_files", "apply_mosaic_for_yolo"):
+        if getattr(advanced, name):
+            found.append(
+                f"advanced_settings.{name}=true can't be honoured: not built yet; remove it"
+            )
+    return found
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

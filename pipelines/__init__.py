@@ -1,0 +1,1 @@
+"""The journey: how stages become a DAG, and a DAG becomes a run."""
