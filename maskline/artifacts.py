@@ -93,7 +93,8 @@ class TrialDirectory:
     @property
     def metrics(self) -> Path:
         """One JSON line an epoch: epoch (from 1), train_loss, learning_rate, seconds, and, where the epoch
-        was evaluated, score and the metrics by name."""
+        was evaluated, score and the metrics by name.
+        """
         return self.path / "metrics.jsonl"
 
     @property

@@ -222,9 +222,7 @@ class TrainingSettings(BaseModel):
         LogTrainingMetrics.DISABLE
     )
     """Compute the metrics on the training pictures too."""
-    log_validation_loss: Annotated[LogValidationLoss, _enum(LogValidationLoss)] = (
-        LogValidationLoss.DISABLE
-    )
+    log_validation_loss: Annotated[LogValidationLoss, _enum(LogValidationLoss)] = LogValidationLoss.DISABLE
     """Compute the loss on the validation pictures too."""
 
     @field_validator("advanced_settings", mode="before")
@@ -322,13 +320,9 @@ def obstacles(settings: TrainingSettings) -> list[str]:
             found.append(f"{name}=none leaves nothing to train with; choose one of {words}")
     for name in ("beta1", "beta2"):
         if getattr(settings, name) == 1:
-            found.append(
-                f"{name}=1 never forgets a gradient, and torch refuses it; choose less than 1"
-            )
+            found.append(f"{name}=1 never forgets a gradient, and torch refuses it; choose less than 1")
     if settings.optimizer == "sgd" and settings.nesterov and settings.momentum == 0:
-        found.append(
-            "nesterov=true needs a momentum above 0; set nesterov: false or raise momentum"
-        )
+        found.append("nesterov=true needs a momentum above 0; set nesterov: false or raise momentum")
     if settings.min_size > settings.max_size:
         found.append(
             f"min_size={settings.min_size} is above max_size={settings.max_size}; "
@@ -339,9 +333,7 @@ def obstacles(settings: TrainingSettings) -> list[str]:
             "validation_metric_type=none leaves nothing to choose the best epoch by; "
             "choose coco, voc or coco_voc"
         )
-    if not settings.enable_onnx_normalization and (
-        "enable_onnx_normalization" in settings.model_fields_set
-    ):
+    if not settings.enable_onnx_normalization and ("enable_onnx_normalization" in settings.model_fields_set):
         found.append(
             "enable_onnx_normalization=false can't be honoured: an ONNX graph without its own "
             "resizing and normalisation is not built yet; remove it"
@@ -349,9 +341,7 @@ def obstacles(settings: TrainingSettings) -> list[str]:
     advanced = settings.advanced
     for name in ("stream_image_files", "apply_mosaic_for_yolo"):
         if getattr(advanced, name):
-            found.append(
-                f"advanced_settings.{name}=true can't be honoured: not built yet; remove it"
-            )
+            found.append(f"advanced_settings.{name}=true can't be honoured: not built yet; remove it")
     return found
 
 
