@@ -108,6 +108,11 @@ class TrialDirectory:
         return self.path / "last.safetensors"
 
     @property
+    def failure(self) -> Path:
+        """Why the training process failed, in one line; only there if it did."""
+        return self.path / "failure.txt"
+
+    @property
     def log(self) -> Path:
         """What the training process printed."""
         return self.path / "log.txt"

@@ -48,7 +48,7 @@ class PreparedDataset:
             data = json.loads((folder / DATASET).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise DataError(f"{folder} holds no prepared data set: {error}") from error
-        if data.pop("format", None) != FORMAT:
+        if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise DataError(f"{folder} is a prepared data set of another format; prepare it again")
         return cls(path=folder, **{**data, "classes": tuple(data["classes"])})
 

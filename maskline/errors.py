@@ -2,6 +2,7 @@
 
 MasklineError
 |-- JobError            what the user wrote is wrong; holds every problem found, not the first only
+|   `-- KeywordError    a name that doesn't exist is among the problems; a TypeError too, as Python's own
 |-- DataError           annotations or pictures can't be used
 |-- WeightsError        pre-trained weights were asked for and can't be had
 |-- CheckpointError     a checkpoint is damaged or belongs to another model
@@ -30,6 +31,10 @@ class JobError(MasklineError, ValueError):
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class KeywordError(JobError, TypeError):
+    """A job that names something that doesn't exist; says which name was meant."""
 
 
 class DataError(MasklineError):

@@ -8,26 +8,19 @@ turns it back, while 600.5 stays an error.
 import json
 import re
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-E = TypeVar("E", bound=StrEnum)
-
-
-class Word(StrEnum):
-    """An enumeration that reads its members in any of Azure's spellings.
-
-    `warmup_cosine`, `WarmupCosine`, `WARMUP_COSINE` and `LearningRateScheduler.WARMUP_COSINE` are one.
-    """
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, str):
-            return None
-        wanted = re.sub(r"[^a-z0-9]", "", value.rsplit(".", 1)[-1].lower())
-        return next((m for m in cls if m.value.replace("_", "") == wanted), None)
+from .rules import Rule, job_error
+from .words import Word, word
 
 
 class StochasticOptimizer(Word):
@@ -80,18 +73,6 @@ class LogValidationLoss(Word):
     DISABLE = "disable"
 
 
-def _word(value: Any, kind: type[E]) -> Any:
-    """Any of Azure's spellings to the member; what is none stays, for pydantic to refuse."""
-    try:
-        return kind(value)
-    except ValueError:
-        return value
-
-
-def _enum(kind: type[E]) -> BeforeValidator:
-    return BeforeValidator(lambda value: _word(value, kind))
-
-
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -114,6 +95,8 @@ class AdvancedSettings(BaseModel):
     URI of weights. Left out, it is the best that is published for the model."""
     primary_iou: Literal["0.50", "0.50:0.95"] = "0.50"
     """Mask IoU of the primary metric: at 0.50, as Azure's, or averaged over 0.50 to 0.95, as COCO's."""
+    max_bad_fraction: Fraction = 0.05
+    """Share of the records that may be refused before data preparation fails."""
     metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
     """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
     mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -124,7 +107,11 @@ class TrainingSettings(BaseModel):
     """One complete set of training parameters: what a trial needs to know, and all it is told."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
     advanced_settings: str | None = None
@@ -158,7 +145,7 @@ class TrainingSettings(BaseModel):
     out: 2 with pre-trained weights, 0 from scratch. 5 and more freeze the whole backbone."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
     """Learning rate at its highest."""
-    learning_rate_scheduler: Annotated[LearningRateScheduler, _enum(LearningRateScheduler)] = (
+    learning_rate_scheduler: Annotated[LearningRateScheduler, word(LearningRateScheduler)] = (
         LearningRateScheduler.WARMUP_COSINE
     )
     """How the learning rate moves during training."""
@@ -172,7 +159,7 @@ class TrainingSettings(BaseModel):
     """Passes over the training pictures."""
     number_of_workers: CountOrZero = 4
     """Processes that load pictures; 0 loads them in the training process."""
-    optimizer: Annotated[StochasticOptimizer, _enum(StochasticOptimizer)] = StochasticOptimizer.SGD
+    optimizer: Annotated[StochasticOptimizer, word(StochasticOptimizer)] = StochasticOptimizer.SGD
     """The optimiser."""
     random_seed: Seed | None = None
     """Seed of sampling and training; left out, one is drawn and written down."""
@@ -200,7 +187,7 @@ class TrainingSettings(BaseModel):
     """Longest picture side in pixels after resizing; wins over `min_size`."""
     min_size: Count = 600
     """Shorter picture side in pixels after resizing."""
-    model_size: Annotated[ModelSize, _enum(ModelSize)] | None = None
+    model_size: Annotated[ModelSize, word(ModelSize)] | None = None
     """Size of a one-stage model."""
     multi_scale: bool | None = None
     """Vary the picture size of a one-stage model by half."""
@@ -214,15 +201,13 @@ class TrainingSettings(BaseModel):
     """Overlap above which detections of different tiles are one."""
     validation_iou_threshold: Annotated[float, Field(ge=0.1, le=1)] = 0.5
     """Mask IoU from which a detection counts as found in the `voc` metrics."""
-    validation_metric_type: Annotated[ValidationMetricType, _enum(ValidationMetricType)] = (
+    validation_metric_type: Annotated[ValidationMetricType, word(ValidationMetricType)] = (
         ValidationMetricType.COCO
     )
     """Which metrics are computed on the validation pictures."""
-    log_training_metrics: Annotated[LogTrainingMetrics, _enum(LogTrainingMetrics)] = (
-        LogTrainingMetrics.DISABLE
-    )
+    log_training_metrics: Annotated[LogTrainingMetrics, word(LogTrainingMetrics)] = LogTrainingMetrics.DISABLE
     """Compute the metrics on the training pictures too."""
-    log_validation_loss: Annotated[LogValidationLoss, _enum(LogValidationLoss)] = LogValidationLoss.DISABLE
+    log_validation_loss: Annotated[LogValidationLoss, word(LogValidationLoss)] = LogValidationLoss.DISABLE
     """Compute the loss on the validation pictures too."""
 
     @field_validator("advanced_settings", mode="before")
@@ -231,10 +216,30 @@ class TrainingSettings(BaseModel):
         if value is None:
             return None
         if isinstance(value, Mapping):
-            value = json.dumps(dict(value))
+            value = json.dumps(dict(value), default=str)
         if not isinstance(value, str):
-            raise ValueError("advanced_settings is a JSON object, as text or as a mapping")
-        AdvancedSettings.model_validate(_json_object(value))
+            raise ValueError("is not legal; give a JSON object, as text or as a mapping")
+        try:
+            AdvancedSettings.model_validate(_json_object(value))
+        except ValidationError as error:
+            raise job_error(error, AdvancedSettings) from None
+        return value
+
+    @field_validator("tile_grid_size")
+    @classmethod
+    def _check_grid(cls, value: str | None) -> str | None:
+        sides = re.fullmatch(r"\(?\s*([0-9]+)\s*[xX,]\s*([0-9]+)\s*\)?", value or "1x2")
+        if sides is None or int(sides[1]) * int(sides[2]) < 2:
+            raise ValueError("is not a grid; give the tiles along width and height, e.g. 3x2")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None:
+            rule = Rule.of(cls.model_fields[info.field_name])
+            if rule.kind in ("int", "float"):  # Python takes True for 1
+                raise ValueError(f"is not a number; give {rule.noun}")
         return value
 
     @property
@@ -270,6 +275,16 @@ MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What a model changes in the defaults of TrainingSettings."""
 
+PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
+    "maskrcnn_resnet18_fpn": ("imagenet",),
+    "maskrcnn_resnet18_fpn_light": ("none", "imagenet"),
+    "maskrcnn_resnet34_fpn": ("imagenet",),
+    "maskrcnn_resnet50_fpn": ("coco", "imagenet"),
+    "maskrcnn_resnet101_fpn": ("imagenet",),
+    "maskrcnn_resnet152_fpn": ("imagenet",),
+}
+"""Which weights are published for a model; the first is what it starts from unless told otherwise."""
+
 NOT_YET: Mapping[str, str] = {
     "distributed": "training on several GPUs is not built yet",
     "image_size": "it belongs to one-stage models, and none is registered yet; use min_size and max_size",
@@ -297,6 +312,12 @@ def complete(chosen: Mapping[str, Any]) -> TrainingSettings:
     return TrainingSettings.model_validate({**MODEL_DEFAULTS.get(name, {}), **chosen})
 
 
+def weights_wanted(settings: TrainingSettings) -> str:
+    """Where training starts: `coco`, `imagenet`, `none`, or a file or URI."""
+    chosen = settings.advanced.pretrained_weights
+    return chosen if chosen is not None else PUBLISHED_WEIGHTS.get(settings.model_name, ("none",))[0]
+
+
 def obstacles(settings: TrainingSettings) -> list[str]:
     """Why these settings can't be trained with: one line a reason, empty if they can.
 
@@ -312,6 +333,11 @@ def obstacles(settings: TrainingSettings) -> list[str]:
         found.append(
             f"model_name={settings.model_name} is not a registered model; "
             f"choose one of {', '.join(MODEL_NAMES)}"
+        )
+    elif weights_wanted(settings) == "coco" and "coco" not in PUBLISHED_WEIGHTS[settings.model_name]:
+        found.append(
+            f"advanced_settings.pretrained_weights=coco: none are published for {settings.model_name}; "
+            "choose imagenet, none, or a file or URI"
         )
     for name in ("optimizer", "learning_rate_scheduler"):
         if getattr(settings, name) == "none":

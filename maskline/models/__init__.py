@@ -1,0 +1,44 @@
+"""The registered models: a name -> a builder. One file a family."""
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from maskline.errors import JobError
+from maskline.settings import TrainingSettings
+
+from .maskrcnn import LIGHT, STANDARD, mask_rcnn
+
+Builder = Callable[[TrainingSettings, int], nn.Module]
+
+MODELS: Mapping[str, Builder] = {
+    "maskrcnn_resnet18_fpn": mask_rcnn("resnet18", STANDARD),
+    "maskrcnn_resnet18_fpn_light": mask_rcnn("resnet18", LIGHT),
+    "maskrcnn_resnet34_fpn": mask_rcnn("resnet34", STANDARD),
+    "maskrcnn_resnet50_fpn": mask_rcnn("resnet50", STANDARD),
+    "maskrcnn_resnet101_fpn": mask_rcnn("resnet101", STANDARD),
+    "maskrcnn_resnet152_fpn": mask_rcnn("resnet152", STANDARD),
+}
+
+
+def build_model(settings: TrainingSettings, number_of_classes: int) -> nn.Module:
+    """A model with random weights, as the settings ask for it.
+
+    Args:
+        settings: model_name, min_size, max_size, thresholds and the choice of weights are read.
+        number_of_classes: without the background, which is label 0.
+
+    Returns:
+        A module with torchvision's detection interface: in training a list of float pictures (3, H, W) in
+        0 ... 1 and a list of targets -> a dictionary of losses; in evaluation a list of pictures -> a list
+        of dictionaries with boxes (n, 4) in pixels, labels (n), scores (n), masks (n, 1, H, W).
+
+    Raises:
+        JobError: no model of that name is registered.
+    """
+    builder = MODELS.get(settings.model_name)
+    if builder is None:
+        raise JobError(
+            f"model_name={settings.model_name} is not a registered model; choose one of {', '.join(MODELS)}"
+        )
+    return builder(settings, number_of_classes)

@@ -1,0 +1,30 @@
+"""The door of data_preparation."""
+
+from kfp import dsl
+
+from maskline.images import LIGHT
+
+
+@dsl.component(base_image=LIGHT, install_kfp_package=False)
+def data_preparation(
+    job: str,
+    training_data: str,
+    validation_data: str,
+    test_data: str,
+    prepared: dsl.Output[dsl.Dataset],
+) -> None:
+    """Read, check and split the annotated pictures.
+
+    Args:
+        job: the packed job.
+        training_data: path or URI; takes the place of the job's.
+        validation_data: the same; empty to split the training data.
+        test_data: the same; empty for none.
+        prepared: the prepared data set.
+    """
+    from maskline.components.data_preparation.prepare_job import prepare_job
+    from maskline.stages import stage
+
+    with stage("data_preparation", job) as description:
+        found = prepare_job(description, training_data, validation_data, test_data, prepared.path)
+        prepared.metadata["digest"] = found.digest

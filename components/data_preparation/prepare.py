@@ -1,0 +1,188 @@
+"""From annotations of any format to one checked, split data set."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from maskline.annotations import Finding, read_annotations
+from maskline.artifacts import DATASET, FINDINGS
+from maskline.dataset import PreparedDataset
+from maskline.errors import DataError
+
+from .check import CheckedPicture, check
+from .split import Unit, split
+from .write import count_kinds, write, write_findings
+
+DEFAULT_VALIDATION_SIZE = 0.2
+DEFAULT_SEED = 0
+DEFAULT_MAX_BAD_FRACTION = 0.05
+_SHOWN = 5
+
+
+class Source(NamedTuple):
+    """Where annotations are, and of what kind (`maskline.annotations.KINDS`)."""
+
+    path: str
+    kind: str = "uri_folder"
+
+
+def prepare(
+    training: Source,
+    validation: Source | None = None,
+    test: Source | None = None,
+    *,
+    out: str | Path,
+    label_column: str = "label",
+    validation_size: float | None = None,
+    test_size: float | None = None,
+    seed: int | None = None,
+    max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
+) -> PreparedDataset:
+    """Read, check and split annotated pictures, and write the prepared data set.
+
+    Pictures and objects are written in an order of their content, so that the same data give the same files
+    and the same digest wherever they lie and however their records are ordered. `findings.jsonl` is written
+    even if the data are refused.
+
+    Args:
+        training: annotations to learn from.
+        validation: held-out annotations; without them a part of `training` is held out.
+        test: annotations for the final numbers.
+        out: folder to write to; made if need be.
+        label_column: the key that holds the objects of an Azure record.
+        validation_size: fraction of the training pictures to hold out when `validation` is None, above 0 and
+            below 1; None is 0.2.
+        test_size: the same for `test`; None holds none out.
+        seed: of the split; None is 0.
+        max_bad_fraction: largest share of records, pictures and objects together, that may be refused in each
+            part, 0 to 1.
+
+    Raises:
+        DataError: data can't be read, too many records are bad, a part has no object, or there is too
+            little to split; every part's problem, one a line.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (FINDINGS, DATASET):
+        (folder / name).unlink(missing_ok=True)
+    sizes = _sizes(validation, validation_size, test, test_size)
+    sources = {"train": training, "validation": validation, "test": test}
+    splits: dict[str, list[CheckedPicture]] = {}
+    findings: list[Finding] = []
+    problems: list[str] = []
+    for name, source in sources.items():
+        if source is None:
+            continue
+        try:
+            splits[name], found = _read(source, label_column, folder, name, max_bad_fraction)
+            findings += found
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    drawn = DEFAULT_SEED if seed is None else seed
+    splits = _divide(splits, sizes, drawn)
+    across = _compare(splits)
+    write_findings(folder, across, "all")
+    return write(folder, splits, drawn if sizes else None, findings + across)
+
+
+def _sizes(
+    validation: Source | None, validation_size: float | None, test: Source | None, test_size: float | None
+) -> dict[str, float]:
+    """The fractions to hold out, by part; a part that is given needs none.
+
+    Raises:
+        DataError: a fraction is outside its range, or nothing is left to train on.
+    """
+    if validation_size is None:
+        validation_size = DEFAULT_VALIDATION_SIZE
+    sizes = {} if test or test_size is None else {"test": test_size}
+    if not validation:
+        sizes["validation"] = validation_size
+    written = " + ".join(f"{name}_data_size={size:g}" for name, size in sizes.items())
+    if any(not 0 < size < 1 for size in sizes.values()) or sum(sizes.values()) >= 1:
+        raise DataError(f"{written} must be above 0 each and below 1 together; 0.2 is usual")
+    return sizes
+
+
+def _read(
+    source: Source, label_column: str, folder: Path, part: str, max_bad_fraction: float
+) -> tuple[list[CheckedPicture], list[Finding]]:
+    annotations = read_annotations(source.path, source.kind, label_column)
+    pictures, findings = check(annotations)
+    write_findings(folder, findings, part)
+    _judge(source.path, annotations.records, findings, max_bad_fraction, folder)
+    if not any(p.classes for p in pictures):
+        raise DataError(
+            f"{source.path} has no object that can be used, in {len(pictures)} sound pictures"
+            + (f"; {_worst(findings)}" if findings else "; label some objects")
+        )
+    return pictures, findings
+
+
+def _judge(path: str, records: int, findings: Sequence[Finding], limit: float, folder: Path) -> None:
+    lost = sum(f.lost for f in findings)
+    if lost > limit * records:
+        raise DataError(
+            f"{path}: {lost} of {records} records can't be used ({lost / records:.1%}, more than "
+            f"max_bad_fraction={limit:g}); {_worst(findings)}; all are in {folder / FINDINGS}; "
+            "repair them, or allow more"
+        )
+
+
+def _worst(findings: Sequence[Finding]) -> str:
+    """The findings that cost most: counts by kind, and the first of them in full."""
+    costly = sorted((f for f in findings if f.lost), key=lambda f: -f.lost)
+    counts = ", ".join(f"{number} {kind}" for kind, number in count_kinds(costly).items())
+    return f"{counts}: " + "; ".join(str(f) for f in costly[:_SHOWN])
+
+
+def _divide(
+    splits: dict[str, list[CheckedPicture]], sizes: dict[str, float], seed: int
+) -> dict[str, list[CheckedPicture]]:
+    """Hold pictures out for the parts that weren't given, and put the parts in order.
+
+    Raises:
+        DataError: a part would have no object.
+    """
+    splits = dict(splits)
+    left = 1.0  # the fractions are of all the training pictures, and a second one takes more of what is left
+    for name, size in sizes.items():
+        splits["train"], splits[name] = _hold_out(splits["train"], size / left, seed)
+        left -= size
+        if not any(p.classes for p in splits["train"]) or not any(p.classes for p in splits[name]):
+            raise DataError(
+                f"the training data have too few pictures with objects to hold any out for {name}; "
+                f"add pictures or give {name}_data"
+            )
+    return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
+
+
+def _hold_out(
+    pictures: list[CheckedPicture], fraction: float, seed: int
+) -> tuple[list[CheckedPicture], list[CheckedPicture]]:
+    """Split pictures; copies of one picture stay together."""
+    classes: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        classes[picture.sha256] |= picture.classes
+    held = split([Unit(key, found) for key, found in classes.items()], fraction, seed)
+    staying = [p for p in pictures if p.sha256 not in held]
+    return staying, [p for p in pictures if p.sha256 in held]
+
+
+def _compare(splits: dict[str, list[CheckedPicture]]) -> list[Finding]:
+    """What shows only between parts: pictures in two of them, and classes that training lacks."""
+    findings = []
+    train = {p.sha256: p for p in splits["train"]}
+    known = {name for p in splits["train"] for name in p.classes}
+    for part in [name for name in splits if name != "train"]:
+        for picture in splits[part]:
+            if twin := train.get(picture.sha256):
+                what = f"the same picture as {twin.where}, which is training data"
+                findings.append(Finding("shared_picture", picture.where, what, f"kept in {part}"))
+        for name in sorted({c for p in splits[part] for c in p.classes} - known):
+            what = f"class {name!r} is in {part} data and not in training data, so it can't be learnt"
+            findings.append(Finding("class_not_in_training", part, what, "kept"))
+    return findings

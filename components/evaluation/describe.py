@@ -1,0 +1,196 @@
+"""What the report says, as plain rows and sentences."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import yaml
+
+from maskline.artifacts import FINDINGS, SplitName, TrialRecord
+from maskline.dataset import PreparedDataset
+from maskline.leaderboard import COLUMNS, rows, varied
+from maskline.settings import TrainingSettings, complete
+
+COCO_MEANINGS: Mapping[str, str] = {
+    "AP": "average precision, mean of IoU 0.50:0.95",
+    "AP50": "at IoU 0.50",
+    "AP75": "at IoU 0.75",
+    "AP_small": "AP, objects under 32² pixels",
+    "AP_medium": "AP, 32² to 96² pixels",
+    "AP_large": "AP, over 96² pixels",
+    "AR1": "average recall, 1 detection a class and picture",
+    "AR10": "10 detections",
+    "AR100": "100 detections",
+    "AR_small": "AR100, objects under 32² pixels",
+    "AR_medium": "AR100, 32² to 96² pixels",
+    "AR_large": "AR100, over 96² pixels",
+}
+PACKAGES = ("maskline", "torch", "torchvision", "pycocotools", "numpy", "optuna", "kfp")
+FINDINGS_SHOWN = 20
+HEADINGS = {"best_epoch": "best epoch", "epochs_done": "epochs", "seconds": "time"}
+
+
+def origin(split: SplitName) -> str:
+    """Which pictures the numbers come from, and what that means for them."""
+    if split == "test":
+        return "The numbers come from the test split, which no trial has seen."
+    return (
+        f"The numbers come from the {split} split, by which the best trial and its best epoch were chosen, "
+        "so they flatter the model somewhat; give test_data or test_data_size for numbers from pictures "
+        "that it has not seen."
+    )
+
+
+def warnings(metrics: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    found = []
+    counts = metrics["counts"]
+    if counts["objects"] == 0:
+        found.append("The split has no object to find, so the scores are undefined.")
+    elif counts["predictions"] == 0:
+        found.append("The model detected nothing on this split.")
+    elif counts["deployed"] == 0:
+        found.append(
+            f"No detection reaches box_score_threshold={metrics['box_score_threshold']}, so a deployed "
+            "model would report nothing; lower it or train longer."
+        )
+    absent = [name for name, row in metrics["classes"].items() if row["objects"] == 0]
+    if absent and counts["objects"]:
+        found.append(f"Classes without an object in this split, which no score covers: {', '.join(absent)}.")
+    failed = [str(trial.number) for trial in trials if trial.state == "failed"]
+    if failed:
+        found.append(f"Failed trials: {', '.join(failed)}; the reasons are in the table of the sweep.")
+    return found
+
+
+def primary_label(metrics: Mapping[str, Any]) -> str:
+    """The primary metric in words."""
+    return {
+        "mask_AP50": "mask AP at IoU 0.50",
+        "mask_AP": "mask AP, IoU 0.50:0.95",
+        "voc_mAP": f"VOC mAP of masks at IoU {metrics['iou_threshold']}",
+    }[metrics["primary"]["name"]]
+
+
+def leaderboard_table(trials: Sequence[TrialRecord], best: TrialRecord) -> dict[str, Any]:
+    """Columns (label, kind) and rows (best, cells of text and kind), best trial first."""
+    names = [name for name in COLUMNS if name != "epochs"]
+    table = rows(trials)
+    parameters = [name for name in (table[0] if table else {}) if name not in (*COLUMNS, "reason")]
+    words = {name for row in table for name in parameters if isinstance(row[name], str)}
+    kinds = {name: "" if name in words else "n" for name in (*names, *parameters)}
+    kinds |= {"state": "", "reason": "long"}
+    order = [*names, *parameters, "reason"]
+    return {
+        "columns": [{"label": HEADINGS.get(name, name), "kind": kinds[name]} for name in order],
+        "rows": [
+            {
+                "best": row["trial"] == best.number,
+                "cells": [{"text": _cell(name, row), "kind": kinds[name]} for name in order],
+            }
+            for row in table
+        ],
+    }
+
+
+def knob_rows(settings: TrainingSettings, best: TrialRecord) -> list[dict[str, Any]]:
+    """Every setting: name, value, default where the value differs from it, varied."""
+    defaults = complete({"model_name": settings.model_name})
+    chosen = set(varied([best]))
+    return [
+        {
+            "name": name,
+            "value": _plain(getattr(settings, name)),
+            "default": None
+            if name == "model_name" or getattr(settings, name) == getattr(defaults, name)
+            else _plain(getattr(defaults, name)),
+            "varied": name in chosen,
+        }
+        for name in type(settings).model_fields
+    ]
+
+
+def data_table(dataset: PreparedDataset) -> dict[str, Any]:
+    """Pictures, objects and crowd regions by split, and objects by class and split."""
+    counts: dict[str, Counter[int]] = {}
+    crowd: dict[str, int] = {}
+    images: dict[str, int] = {}
+    for split in ("train", "validation", "test"):
+        if split in dataset.splits:
+            coco = dataset.coco(split)
+            images[split] = len(coco["images"])
+            crowd[split] = sum(bool(a.get("iscrowd")) for a in coco["annotations"])
+            counts[split] = Counter(a["category_id"] for a in coco["annotations"] if not a.get("iscrowd"))
+    return {
+        "splits": list(images),
+        "images": images,
+        "objects": {split: found.total() for split, found in counts.items()},
+        "crowd": crowd,
+        "classes": [
+            (name, {split: found[number] for split, found in counts.items()})
+            for number, name in enumerate(dataset.classes, start=1)
+        ],
+    }
+
+
+def findings_table(dataset: PreparedDataset) -> dict[str, Any]:
+    """How many records were repaired or refused, by kind; the first of them; how many more there are."""
+    file = dataset.path / FINDINGS
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    records = [json.loads(line) for line in lines if line.strip()]
+    kinds = dataset.findings or dict(Counter(str(record.get("kind", "")) for record in records))
+    return {
+        "kinds": {kind: count for kind, count in kinds.items() if count},
+        "first": [_finding(record) for record in records[:FINDINGS_SHOWN]],
+        "more": max(0, len(records) - FINDINGS_SHOWN),
+    }
+
+
+def job_yaml(job: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether values were left out, and the job as YAML; environment variables may hold secrets."""
+    variables = job.get("environment_variables") or {}
+    shown = dict(job)
+    if variables:
+        shown["environment_variables"] = {name: "..." for name in variables}
+    return bool(variables), yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on, as far as they are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return {**found, "python": platform.python_version(), "platform": platform.platform()}
+
+
+def _finding(record: Mapping[str, Any]) -> dict[str, str]:
+    text = f"{record['where']}: {record['what']} ({record['action']})"
+    return {"kind": str(record["kind"]), "text": text}
+
+
+def _cell(name: str, row: Mapping[str, Any]) -> str:
+    value = row[name]
+    if value is None:
+        return ""
+    if name == "score":
+        return f"{value:.4f}"
+    if name == "epochs_done":
+        return f"{value} of {row['epochs']}"
+    if name == "seconds":
+        minutes, seconds = divmod(round(value), 60)
+        return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

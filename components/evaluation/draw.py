@@ -1,0 +1,147 @@
+"""Pictures with masks over them."""
+
+import base64
+import colorsys
+import io
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from pycocotools import mask as rle
+
+from maskline.voc import as_rle
+
+Colour = tuple[int, int, int]
+
+PALETTE: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (240, 228, 66),
+    (204, 121, 167),
+    (0, 158, 115),
+    (230, 159, 0),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+"""Okabe and Ito's colours, those first that stand out on photographs."""
+CROWD: Colour = (128, 128, 128)
+OPACITY = 0.45
+WIDEST, TALLEST = 480, 640
+LABELLED = 20
+"""How many detections of a picture carry a label; more would hide what they are about."""
+
+
+def class_colours(count: int) -> dict[int, Colour]:
+    """A colour for each category id 1 ... count; those after the palette's are spread over the hues."""
+    return {number: _colour(number - 1) for number in range(1, count + 1)}
+
+
+def overlay_masks(
+    image: Image.Image,
+    results: Sequence[Mapping[str, Any]],
+    colours: Mapping[int, Colour],
+    names: Mapping[int, str] | None = None,
+) -> Image.Image:
+    """A copy of the picture, at most 480 x 640 pixels, with masks, outlines and labels over it.
+
+    Args:
+        image: RGB, at the size that the masks have.
+        results: COCO results or annotations: segmentation, category_id, and score or iscrowd where they
+            have them. Those with higher scores lie on top; without scores, smaller ones do.
+        colours: by category id.
+        names: what labels say before the score, by category id; no names, no labels without a score.
+    """
+    width, height = image.size
+    small = image.convert("RGB")
+    small.thumbnail((WIDEST, TALLEST), Image.Resampling.LANCZOS)
+    canvas = np.asarray(small, dtype=np.float32).copy()
+    encoded = [as_rle(found["segmentation"], height, width) for found in results]
+    areas = [int(rle.area(mask)) for mask in encoded]
+    order = sorted(range(len(results)), key=lambda i: (results[i].get("score", 0.0), -areas[i]))
+    labels = []
+    for index in order:
+        found = results[index]
+        colour = CROWD if found.get("iscrowd") else colours[found["category_id"]]
+        mask = _shrink(rle.decode(encoded[index]), small.size)
+        if mask.any():
+            _paint(canvas, mask, colour)
+            labels.append((_label(found, names or {}), colour, mask))
+    drawn = Image.fromarray(canvas.round().astype(np.uint8))
+    pen = ImageDraw.Draw(drawn)
+    for text, colour, mask in labels[-LABELLED:]:
+        if text:
+            _write(pen, text, colour, mask)
+    return drawn
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """A file as a `data:` URI; kind is its MIME type."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def jpeg_uri(image: Image.Image) -> str:
+    """A picture as a JPEG in a `data:` URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=82, optimize=True)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def css(colour: Colour) -> str:
+    """A colour as CSS writes it."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _colour(index: int) -> Colour:
+    if index < len(PALETTE):
+        return PALETTE[index]
+    # Steps of the golden ratio spread any number of hues evenly.
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.65, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _shrink(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask (height, width) at another size (width, height): a pixel is in where half of it is."""
+    full = Image.fromarray(mask * np.uint8(255))
+    if full.size == size:
+        return mask.astype(bool)
+    small = np.asarray(full.resize(size, Image.Resampling.BOX))
+    # What is thinner than a pixel stays visible.
+    return small >= (128 if (small >= 128).any() else 1)
+
+
+def _paint(canvas: NDArray[np.float32], mask: NDArray[np.bool_], colour: Colour) -> None:
+    paint = np.array(colour, dtype=np.float32)
+    canvas[mask] = canvas[mask] * (1 - OPACITY) + paint * OPACITY
+    grown = Image.fromarray(np.pad(mask, 1).astype(np.uint8) * np.uint8(255))
+    inside = np.asarray(grown.filter(ImageFilter.MinFilter(3)))[1:-1, 1:-1] > 0
+    canvas[mask & ~inside] = paint
+
+
+def _label(found: Mapping[str, Any], names: Mapping[int, str]) -> str:
+    name = "crowd" if found.get("iscrowd") else names.get(found["category_id"], "")
+    score = f"{found['score']:.2f}" if "score" in found else ""
+    return " ".join(part for part in (name if len(name) <= 18 else name[:17] + "…", score) if part)
+
+
+def _write(pen: ImageDraw.ImageDraw, text: str, colour: Colour, mask: NDArray[np.bool_]) -> None:
+    """A label on a chip of the class's colour, at the top left of the mask and inside the picture."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=_font())
+    width, height = right - left + 4, bottom - top + 4
+    x = max(0, min(int(columns[0]), mask.shape[1] - width))
+    y = max(0, min(int(rows[0]), mask.shape[0] - height))
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    # ITU-R BT.601 luma decides between black and white letters.
+    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140
+    pen.text((x + 2 - left, y + 2 - top), text, font=_font(), fill="white" if dark else "black")
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    # matplotlib carries a font with Latin, Greek and Cyrillic letters; Pillow's own has Latin only.
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), 11)

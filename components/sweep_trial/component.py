@@ -1,0 +1,45 @@
+"""The door of sweep_trial."""
+
+from kfp import dsl
+
+from maskline.images import TRAINER
+
+
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
+def sweep_trial(
+    job: str,
+    slot: int,
+    run_root: str,
+    run_name: str,
+    run_id: str,
+    checkpoint_run_id: str,
+    prepared: dsl.Input[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Run one trial of the sweep; a trial that fails is recorded, and ends this task well.
+
+    Args:
+        job: the packed job.
+        slot: number of the slot, 0 ... max_trials - 1.
+        run_root: folder of the run directories, on a file system that all trials share.
+        run_name: name of the run directory; empty for run_id.
+        run_id: the id that KFP gave the run.
+        checkpoint_run_id: takes the place of the job's, unless empty.
+        prepared: the prepared data set.
+        metrics: the trial's score, for KFP's pages.
+
+    Returns:
+        The trial's record, as JSON.
+    """
+    import json
+    from pathlib import Path
+
+    from maskline.components.sweep_trial.supervise import run_slot
+    from maskline.stages import stage
+
+    with stage("sweep_trial", job) as description:
+        if checkpoint_run_id:
+            description.set_training_parameters(checkpoint_run_id=checkpoint_run_id)
+        trial = run_slot(description, Path(prepared.path), Path(run_root) / (run_name or run_id))
+        metrics.metadata.update(slot=slot, trial=trial.number, state=trial.state, score=trial.score or 0.0)
+        return json.dumps(trial.to_json())

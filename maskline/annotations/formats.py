@@ -1,0 +1,114 @@
+"""Which format a path holds, and the one door to all readers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from maskline.errors import DataError
+
+from .azure_jsonl import read_azure_jsonl
+from .coco import read_coco
+from .mltable import MLTABLE, MLTable, read_mltable
+from .records import AnnotationSet
+
+Format = Literal["mltable", "azure_jsonl", "coco"]
+
+FORMATS: tuple[Format, ...] = ("mltable", "azure_jsonl", "coco")
+KINDS = (*FORMATS, "uri_folder", "uri_file")
+"""What `Input.type` may be: a format, or `uri_folder` and `uri_file` for the one that is found."""
+
+_KNOWN = "an MLTable file (mltable), *.jsonl (azure_jsonl), *.json with images and annotations (coco)"
+
+
+def read_annotations(
+    path: str | Path, kind: str = "uri_folder", label_column: str = "label"
+) -> AnnotationSet:
+    """Read annotations of any format: a file, or a folder that holds exactly one set of them.
+
+    Pictures and masks aren't looked at here; `pixel_units` and the sizes of the pictures decide later what
+    coordinates mean.
+
+    Args:
+        path: local file or folder; `file://` and `azureml:./path` are understood.
+        kind: one of KINDS.
+        label_column: the key that holds the objects of an Azure record (`target_column_name`).
+
+    Raises:
+        DataError: nothing is there, the format isn't clear, or the file can't be read at all. Single records
+            that can't be used are listed in the findings of the result instead.
+    """
+    place = _local(str(path))
+    if kind not in KINDS:
+        raise DataError(f"{path}: type={kind!r} is unknown; choose one of {', '.join(KINDS)}")
+    if not place.exists():
+        raise DataError(f"{path} is not there; name a local file or folder with annotations")
+    file, form = _choose(place, kind)
+    if form == "coco":
+        found = read_coco(file, str(path))
+    else:
+        table = read_mltable(file) if form == "mltable" else MLTable((file,))
+        found = read_azure_jsonl(table, str(path), label_column)
+    if not found.records:
+        raise DataError(f"{file} holds no records; there is nothing to learn from")
+    found.unite_repeated()
+    return found
+
+
+def _local(path: str) -> Path:
+    if path.startswith("azureml:") and not path.startswith("azureml://"):
+        path = path.removeprefix("azureml:")
+    if path.lower().startswith("file://"):
+        path = unquote(urlsplit(path).path)
+    if "://" in path:
+        raise DataError(f"{path} is a URL that can't be read yet; download the data and name the folder")
+    return Path(path)
+
+
+def _choose(place: Path, kind: str) -> tuple[Path, Format]:
+    """The one candidate of the wanted kind; a file whose format is named needs no look."""
+    if place.is_file():
+        for form in FORMATS:
+            if kind == form:
+                return place, form
+    present = list(_candidates(place))
+    wanted = [c for c in present if kind in (c[1], "uri_folder", "uri_file")]
+    if kind in ("uri_folder", "uri_file") and ("mltable" in (form for _, form in wanted)):
+        # Beside an MLTable file, JSON Lines files are what it speaks of.
+        wanted = [c for c in wanted if c[1] != "azure_jsonl"]
+    if len(wanted) == 1:
+        return wanted[0]
+    listed = ", ".join(f"{file.name} ({form})" for file, form in wanted or present)
+    if wanted:
+        raise DataError(f"{place} holds more than one set of annotations: {listed}; name the file instead")
+    known = f"type={kind!r}" if kind in FORMATS else "annotations of a known type"
+    raise DataError(
+        f"{place} holds nothing of {known}; "
+        + (f"it holds {listed}; name that type" if listed else f"known are {_KNOWN}")
+    )
+
+
+def _candidates(place: Path) -> Iterator[tuple[Path, Format]]:
+    for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+        if not file.is_file():
+            continue
+        if file.name == MLTABLE:
+            yield file, "mltable"
+        elif file.suffix.lower() == ".jsonl":
+            yield file, "azure_jsonl"
+        elif file.suffix.lower() == ".json" and _looks_like_coco(file):
+            yield file, "coco"
+
+
+def _looks_like_coco(file: Path) -> bool:
+    """Whether both keys stand in the file; told without parsing, since such files may be large."""
+    missing = {b'"images"', b'"annotations"'}
+    tail = b""
+    try:
+        with file.open("rb") as stream:
+            while missing and (chunk := stream.read(1 << 20)):
+                missing = {key for key in missing if key not in tail + chunk}
+                tail = chunk[-16:]
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error.strerror}") from error
+    return not missing

@@ -1,0 +1,106 @@
+"""Mask R-CNN on ResNet-FPN backbones, from torchvision's parts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torchvision
+from torch import nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import FrozenBatchNorm2d
+
+from maskline.settings import TrainingSettings, weights_wanted
+
+STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
+"""What `layers_to_freeze` counts, from the input on; `bn1` goes with `conv1`."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How wide a Mask R-CNN is, and how many regions it works on.
+
+    Attributes:
+        fpn: channels of the feature pyramid.
+        box_head: width of the box head's two layers.
+        mask_head: channels of the mask head's convolutions.
+        anchors: side in pixels of the anchors of the five pyramid levels.
+        proposals_train, proposals_test: regions kept by the RPN, a picture.
+        rois: regions the heads are trained on, a picture.
+    """
+
+    fpn: int = 256
+    box_head: int = 1024
+    mask_head: tuple[int, ...] = (256, 256, 256, 256)
+    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
+    proposals_train: int = 2000
+    proposals_test: int = 1000
+    rois: int = 512
+
+
+STANDARD = Recipe()
+"""As torchvision's `maskrcnn_resnet50_fpn`: He et al. 2017, https://arxiv.org/abs/1703.06870."""
+LIGHT = Recipe(
+    fpn=64,
+    box_head=256,
+    mask_head=(64, 64),
+    anchors=(16, 32, 64, 128, 256),
+    proposals_train=500,
+    proposals_test=250,
+    rois=64,
+)
+"""For CPUs and edge devices. The mask head is most of a step's cost, so it is the narrowest."""
+
+
+def mask_rcnn(resnet: str, recipe: Recipe) -> Callable[[TrainingSettings, int], MaskRCNN]:
+    """A builder of Mask R-CNN on the named ResNet of torchvision."""
+    return partial(_build, resnet, recipe)
+
+
+def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_classes: int) -> MaskRCNN:
+    backbone = _backbone(resnet, recipe, settings)
+    classes = number_of_classes + 1
+    heads: dict[str, Any] = {
+        "rpn_anchor_generator": AnchorGenerator(
+            tuple((side,) for side in recipe.anchors), ((0.5, 1.0, 2.0),) * len(recipe.anchors)
+        ),
+        "box_head": TwoMLPHead(recipe.fpn * 7 * 7, recipe.box_head),
+        "box_predictor": FastRCNNPredictor(recipe.box_head, classes),
+        "mask_head": MaskRCNNHeads(recipe.fpn, recipe.mask_head, 1),
+        "mask_predictor": MaskRCNNPredictor(recipe.mask_head[-1], recipe.mask_head[-1], classes),
+    }
+    return MaskRCNN(
+        backbone,
+        **heads,
+        min_size=settings.min_size,
+        max_size=settings.max_size,
+        rpn_pre_nms_top_n_train=recipe.proposals_train,
+        rpn_post_nms_top_n_train=recipe.proposals_train,
+        rpn_pre_nms_top_n_test=recipe.proposals_test,
+        rpn_post_nms_top_n_test=recipe.proposals_test,
+        box_batch_size_per_image=recipe.rois,
+        box_score_thresh=settings.box_score_threshold,
+        box_nms_thresh=settings.nms_iou_threshold,
+        box_detections_per_img=settings.box_detections_per_image,
+    )
+
+
+def _backbone(resnet: str, recipe: Recipe, settings: TrainingSettings) -> BackboneWithFPN:
+    # Batch statistics of two pictures would spoil those of a pre-trained backbone; a new one needs them.
+    pretrained = weights_wanted(settings) != "none"
+    body = torchvision.models.get_model(
+        resnet, weights=None, norm_layer=FrozenBatchNorm2d if pretrained else nn.BatchNorm2d
+    )
+    frozen = settings.layers_to_freeze
+    if frozen is None:
+        frozen = 2 if pretrained else 0
+    for stage in STAGES[:frozen]:
+        getattr(body, stage).requires_grad_(False)
+        if stage == "conv1":
+            body.bn1.requires_grad_(False)
+    widths = [body.inplanes // 2**power for power in (3, 2, 1, 0)]
+    returned = {f"layer{i}": str(i - 1) for i in range(1, 5)}
+    return BackboneWithFPN(body, returned, widths, recipe.fpn)

@@ -1,0 +1,163 @@
+"""Why a job can't run: everything that is legal in the vocabulary and can't be done, or not yet."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from .inputs import data_problems
+from .rules import Rule, join, lines, show
+from .search_space import Choice, Distribution, LogUniform, SearchSpace, Uniform
+from .settings import NOT_YET, TrainingSettings, complete, obstacles
+from .sweep import RandomSamplingAlgorithm
+
+if TYPE_CHECKING:
+    from .job import ImageInstanceSegmentationJob
+
+_CROSSED = ("model_name", "optimizer", "momentum", "nesterov", "min_size", "max_size")
+"""Parameters whose values are legal one by one and can be impossible together."""
+_MOST_COMBINATIONS = 2000
+
+
+def problems(job: "ImageInstanceSegmentationJob", check_data: bool = True) -> list[str]:
+    """Why a job can't run, one line a reason; empty if it can.
+
+    Args:
+        job: the job.
+        check_data: also look whether data on this machine exist.
+    """
+    found = [*_data(job, check_data), *_outputs(job), *_sweep(job), *_settings(job)]
+    return list(dict.fromkeys(found))
+
+
+def _data(job: "ImageInstanceSegmentationJob", check: bool) -> Iterator[str]:
+    if job.training_data is None:
+        yield "training_data is missing; say where the labelled pictures are"
+    if job.target_column_name is None:
+        yield "target_column_name is missing; name the column that holds the labels, e.g. label"
+    if job.validation_data is not None and job.validation_data_size is not None:
+        yield (
+            f"validation_data_size={job.validation_data_size:g} splits the training data, and "
+            "validation_data is given too; remove one of them"
+        )
+    if job.test_data_size is not None:
+        yield (
+            f"test_data_size={job.test_data_size:g} can't be honoured: splitting off test data is not built "
+            "yet; remove it, or give test_data"
+        )
+    for name in ("training_data", "validation_data", "test_data"):
+        data = getattr(job, name)
+        if check and data is not None:
+            yield from (join(name, line) for line in data_problems(data, job.base_path, job.properties))
+    if job.inputs:
+        yield f"inputs={show(sorted(job.inputs))} can't be honoured: no stage reads them; remove inputs"
+
+
+def _outputs(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
+    for name, output in job.outputs.items():
+        place = f"outputs.{name}"
+        if name != "best_model":
+            yield f"{place} can't be honoured: an image job has one output, best_model; remove it"
+        elif output.type != "mlflow_model":
+            yield f"{place}.type={output.type} can't be honoured; the type of a best model is mlflow_model"
+        for field in ("path", "name", "version"):
+            if (value := getattr(output, field)) is not None:
+                yield (
+                    f"{place}.{field}={show(value)} can't be honoured yet: models are written into the run "
+                    "directory; remove it"
+                )
+    machines = job.resources.instance_count if job.resources else None
+    if machines is not None and machines > 1:
+        yield (
+            f"resources.instance_count={machines} can't be honoured: a trial trains on one machine; "
+            "remove it, and raise limits.max_concurrent_trials to use more machines"
+        )
+
+
+def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
+    if not job.search_space and job.limits.max_trials > 1:
+        yield (
+            f"limits.max_trials={job.limits.max_trials} without a search_space asks for AutoMode, which is "
+            "not built yet; give a search_space, or max_trials: 1"
+        )
+    if job.sweep is None:
+        return
+    sampling = job.sweep.sampling_algorithm
+    if isinstance(sampling, RandomSamplingAlgorithm):
+        for name, value in sampling.plain().items():
+            if name != "type" and value != "random":
+                yield (
+                    f"sweep.sampling_algorithm.{name}={value} can't be honoured: draws are plain random "
+                    "ones, seeded by training_parameters.random_seed; remove it"
+                )
+    elif sampling != "random":
+        yield f"sweep.sampling_algorithm={sampling} can't be honoured: it is not built yet; choose random"
+    if job.sweep.early_termination is not None:
+        kind = job.sweep.early_termination.plain()["type"]
+        yield (
+            f"sweep.early_termination.type={kind} can't be honoured: it is not built yet; "
+            "remove early_termination"
+        )
+    if not job.search_space:
+        yield "sweep has nothing to sample from: search_space is missing; give one, or remove sweep"
+
+
+def _settings(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
+    fixed = job.fixed_settings()
+    alone = _obstacles(fixed)
+    if not job.search_space:
+        yield from (f"training_parameters.{line}" for line in alone)
+    for index, space in enumerate(job.search_space or ()):
+        place = f"search_space[{index}]"
+        yield from (f"{place}.{line}" for line in _knobs(space, fixed))
+        for line in dict.fromkeys(line for point in _points(space, fixed) for line in _obstacles(point)):
+            is_fixed = line in alone and re.split(r"\W", line)[0] in fixed
+            yield f"training_parameters.{line}" if is_fixed else f"{place}.{line}"
+
+
+def _knobs(space: SearchSpace, fixed: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with single parameters of a sub-space."""
+    for name, knob in space.knobs.items():
+        if name in fixed:
+            yield (
+                f"{name} is also fixed in training_parameters ({name}={show(fixed[name])}), "
+                "which would win; remove one of them"
+            )
+        elif name in NOT_YET and isinstance(knob, Distribution) and not isinstance(knob, Choice):
+            yield f"{name}={knob} can't be honoured: {NOT_YET[name]}; remove it"
+
+
+def _obstacles(values: Mapping[str, Any]) -> list[str]:
+    try:
+        return obstacles(complete(values))
+    except ValidationError as error:
+        return lines(error, TrainingSettings)
+
+
+def _points(space: SearchSpace, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Points that show all that is impossible: every value once, and the crossed ones together."""
+    free = {name: _values(name, knob) for name, knob in space.knobs.items() if name not in fixed}
+    values = {name: some for name, some in free.items() if some}
+    base = {name: some[0] for name, some in values.items()} | dict(fixed)
+    yield base
+    yield from ({**base, name: one} for name, some in values.items() for one in some[1:])
+    crossed = {name: values[name] for name in _CROSSED if name in values}
+    combinations = itertools.islice(itertools.product(*crossed.values()), _MOST_COMBINATIONS)
+    yield from ({**base, **dict(zip(crossed, some, strict=True))} for some in combinations)
+
+
+def _values(name: str, knob: Any) -> list[Any]:
+    """The values of a parameter that are worth a look; none, where the default stands for them."""
+    if isinstance(knob, Choice):
+        return list(knob.values)
+    if not isinstance(knob, Distribution):
+        return [knob]
+    ends = knob.bounds()
+    if ends is None or name in NOT_YET:
+        return []
+    if isinstance(knob, Uniform | LogUniform):
+        return [sum(ends) / 2]  # a draw never meets its ends
+    rule = Rule.of(TrainingSettings.model_fields[name])
+    return [rule.nearest(round(end)) if rule.kind == "int" else end for end in ends]

@@ -1,0 +1,221 @@
+"""How a sweep goes about it: sampling, early termination, limits. Data only; the work is in sweep_trial."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from .distributions import (
+    Choice,
+    LogNormal,
+    LogUniform,
+    Normal,
+    QLogNormal,
+    QLogUniform,
+    QNormal,
+    QUniform,
+    Randint,
+    Uniform,
+)
+from .errors import JobError
+from .rules import Part, show
+from .settings import CountOrZero
+from .words import Word
+
+__all__ = [
+    "BanditPolicy",
+    "BayesianSamplingAlgorithm",
+    "Choice",
+    "EarlyTerminationPolicy",
+    "GridSamplingAlgorithm",
+    "ImageLimitSettings",
+    "ImageSweepSettings",
+    "LogNormal",
+    "LogUniform",
+    "MedianStoppingPolicy",
+    "Normal",
+    "QLogNormal",
+    "QLogUniform",
+    "QNormal",
+    "QUniform",
+    "Randint",
+    "RandomSamplingAlgorithm",
+    "SamplingAlgorithm",
+    "TruncationSelectionPolicy",
+    "Uniform",
+]
+
+
+class SamplingAlgorithm(Word):
+    """How points of the search space are chosen."""
+
+    RANDOM = "random"
+    GRID = "grid"
+    BAYESIAN = "bayesian"
+
+
+class RandomSamplingAlgorithm(Part):
+    """Independent draws; the longer form of `random`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["random"] = "random"
+    rule: Literal["random", "sobol"] | None = None
+    """How points are spread; `sobol` spreads them evenly."""
+    seed: CountOrZero | None = None
+    """Of the draws."""
+    logbase: str | float | None = None
+    """Base of the logarithms in log distributions."""
+
+
+class GridSamplingAlgorithm(Part):
+    """Every combination; the longer form of `grid`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["grid"] = "grid"
+
+
+class BayesianSamplingAlgorithm(Part):
+    """Draws that learn from earlier trials; the longer form of `bayesian`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["bayesian"] = "bayesian"
+
+
+class EarlyTerminationPolicy(Part):
+    """When a trial that does badly is ended. An interval is one value of the primary metric."""
+
+    model_config = ConfigDict(frozen=True)
+
+    evaluation_interval: CountOrZero = 0
+    """The policy is applied at multiples of this interval."""
+    delay_evaluation: CountOrZero = 0
+    """Intervals before it is applied for the first time."""
+
+
+class BanditPolicy(EarlyTerminationPolicy):
+    """End a trial that falls behind the best one by more than a slack."""
+
+    type: Literal["bandit"] = "bandit"
+    slack_factor: Annotated[float, Field(ge=0)] = 0
+    """Ends a trial whose best value is below best / (1 + slack_factor)."""
+    slack_amount: Annotated[float, Field(ge=0)] = 0
+    """Ends a trial whose best value is below best - slack_amount."""
+
+    @model_validator(mode="after")
+    def _check_slack(self) -> "BanditPolicy":
+        if (self.slack_factor > 0) == (self.slack_amount > 0):
+            given = f"slack_factor={self.slack_factor:g} and slack_amount={self.slack_amount:g}"
+            raise ValueError(f"{given}: a bandit has one of them; set one above 0 and leave the other out")
+        return self
+
+
+class MedianStoppingPolicy(EarlyTerminationPolicy):
+    """End a trial whose best value is below the median of the trials' running averages."""
+
+    type: Literal["median_stopping"] = "median_stopping"
+    evaluation_interval: CountOrZero = 1
+    """The policy is applied at multiples of this interval."""
+
+
+class TruncationSelectionPolicy(EarlyTerminationPolicy):
+    """End the lowest trials at each interval."""
+
+    hints = {"exclude_finished_jobs": "is no parameter of truncation_selection; remove it"}
+
+    type: Literal["truncation_selection"] = "truncation_selection"
+    truncation_percentage: Annotated[int, Field(ge=1, le=99)]
+    """How many are ended, in percent."""
+
+
+def _by_type(kinds: Mapping[str, type[Part]], value: Any) -> Any:
+    """A mapping to the part that its `type` names."""
+    if not isinstance(value, Mapping):
+        return value
+    kind = str(value.get("type")).rsplit(".", 1)[-1].lower()
+    if kind not in kinds:
+        given = f"type={show(value['type'])} is not legal" if "type" in value else "type is missing"
+        raise JobError(f"{given}; choose one of {', '.join(kinds)}")
+    return kinds[kind](**{str(k): v for k, v in value.items() if k != "type"})
+
+
+_SAMPLING: Mapping[str, type[Part]] = {
+    "random": RandomSamplingAlgorithm,
+    "grid": GridSamplingAlgorithm,
+    "bayesian": BayesianSamplingAlgorithm,
+}
+_POLICIES: Mapping[str, type[Part]] = {
+    "bandit": BanditPolicy,
+    "median_stopping": MedianStoppingPolicy,
+    "truncation_selection": TruncationSelectionPolicy,
+}
+
+
+def _sampling(value: Any) -> Any:
+    """Long forms that say no more than the word become the word."""
+    found = _by_type(_SAMPLING, value)
+    if isinstance(found, Part) and (plain := found.plain()).get("type") in _SAMPLING:
+        return found if len(plain) > 1 else SamplingAlgorithm(plain["type"])
+    try:
+        return SamplingAlgorithm(found)
+    except ValueError:
+        legal = ", ".join(_SAMPLING)
+        raise ValueError(f"is not a sampling algorithm; choose one of {legal}") from None
+
+
+def _policy(value: Any) -> Any:
+    found = _by_type(_POLICIES, value)
+    if not isinstance(found, tuple(_POLICIES.values())):
+        raise ValueError(f"is not a policy; give one of {', '.join(_POLICIES)} with its parameters")
+    return found
+
+
+class ImageSweepSettings(Part):
+    """How a sweep samples, and when it ends trials early."""
+
+    sampling_algorithm: Annotated[SamplingAlgorithm | RandomSamplingAlgorithm, BeforeValidator(_sampling)]
+    """`random`, `grid` or `bayesian`."""
+    early_termination: Annotated[EarlyTerminationPolicy, BeforeValidator(_policy)] | None = None
+    """When a trial that does badly is ended; never, if left out."""
+
+    def plain(self) -> dict[str, Any]:
+        """What was set, as plain data."""
+        sampling, policy = self.sampling_algorithm, self.early_termination
+        plain = sampling.plain() if isinstance(sampling, Part) else sampling.value
+        return {"sampling_algorithm": plain} | ({"early_termination": policy.plain()} if policy else {})
+
+
+def _minutes(value: Any) -> Any:
+    return value.total_seconds() / 60 if isinstance(value, timedelta) else value
+
+
+def _count(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("is not a number; give a whole number")
+    return value
+
+
+class ImageLimitSettings(Part):
+    """What a sweep may spend."""
+
+    hints = {
+        "trial_timeout_minutes": "is no limit of image jobs; use timeout_minutes, which bounds the whole job",
+        "max_nodes": "is no limit of image jobs; use max_concurrent_trials",
+    }
+
+    max_trials: Annotated[int, BeforeValidator(_count), Field(ge=1, le=1000)] = 1
+    """Trials in all."""
+    max_concurrent_trials: Annotated[int, BeforeValidator(_count), Field(ge=1, le=100)] = 1
+    """Trials at a time."""
+    timeout_minutes: Annotated[
+        int, BeforeValidator(_minutes), BeforeValidator(_count), Field(ge=1, le=86400)
+    ] = 10080
+    """Minutes after which no further epoch of any trial begins; a datetime.timedelta is read too."""
+
+    @property
+    def concurrent_trials(self) -> int:
+        """Trials at a time: `max_concurrent_trials`, and never more than there are trials."""
+        return min(self.max_concurrent_trials, self.max_trials)

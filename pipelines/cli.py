@@ -1,0 +1,145 @@
+"""The command line. Each verb is thin: it reads its arguments, calls, and says where the results lie."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from maskline import __version__
+from maskline.errors import MasklineError
+
+app = typer.Typer(
+    name="maskline",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="AutoML for image instance segmentation on Kubeflow Pipelines.",
+    epilog="Example: `maskline sample-data demo`, then `maskline run demo/job.yaml`",
+)
+out = Console()
+err = Console(stderr=True)
+JobFile = Annotated[Path, typer.Argument(help="The job, a YAML file.", metavar="JOB")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"maskline {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: `maskline validate job.yaml`")
+def validate(job: JobFile) -> None:
+    """Check a job in full, its data included, and start nothing."""
+    from maskline.job import load_job
+
+    from .local_runner import check
+
+    check(load_job(job))
+    out.print(f"{job} is a valid job", highlight=False)
+
+
+@app.command(epilog="Example: `maskline run job.yaml --run-dir runs/first`")
+def run(
+    job: JobFile,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for all that the run leaves; must be new or empty.", show_default="runs/NAME-TIME"
+        ),
+    ] = None,
+) -> None:
+    """Run a job on this machine: data, sweep, evaluation, ONNX file, report."""
+    from maskline.job import load_job
+
+    from .compiler import pipeline_name
+    from .local_runner import AT_ONCE, run_local
+    from .progress import Display
+
+    loaded = load_job(job)
+    directory = run_dir or Path("runs") / f"{pipeline_name(loaded)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if loaded.limits.max_concurrent_trials > AT_ONCE:
+        err.print(f"note: on one machine {AT_ONCE} trials run at a time, whatever max_concurrent_trials says")
+    out.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
+    with Display(out, loaded.limits.max_trials) as display:
+        files = run_local(loaded, directory, watch=display)
+    for name, path in (
+        ("report", files.report),
+        ("model", files.checkpoint),
+        ("ONNX file", files.onnx),
+        ("leaderboard", files.leaderboard),
+        ("metrics", files.metrics),
+    ):
+        out.print(f"{name + ':':<14}{path}", highlight=False, soft_wrap=True)
+
+
+@app.command("compile", epilog="Example: `maskline compile job.yaml -o pipeline.yaml`")
+def compile_(
+    job: JobFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Pipeline file to write, .yaml.")],
+) -> None:
+    """Compile a job to a Kubeflow pipeline (KFP v2 IR), to be uploaded or submitted."""
+    from maskline.job import load_job
+
+    from .compiler import compile_job
+
+    compile_job(load_job(job), output)
+    out.print(f"{output} is ready to be uploaded to Kubeflow Pipelines", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `maskline new data/train -o job.yaml`")
+def new(
+    data: Annotated[Path, typer.Argument(help="Folder or file of annotated pictures.", metavar="DATA")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Job file to write.")] = Path("job.yaml"),
+) -> None:
+    """Write a commented job file for a folder of annotated pictures."""
+    from .new_job import write_job
+
+    out.print(write_job(data, output), highlight=False, soft_wrap=True)
+
+
+@app.command("sample-data", epilog="Example: `maskline sample-data demo`")
+def sample_data(
+    folder: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.", metavar="DIR")],
+) -> None:
+    """Draw a small, licence-free data set to try things with, and a job for it."""
+    from .new_job import write_sample
+
+    out.print(write_sample(folder), highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `maskline parameters`")
+def parameters() -> None:
+    """List every training parameter: range, default, meaning."""
+    from .knobs import knob_table
+
+    sys.stdout.write(knob_table())
+
+
+def main() -> None:
+    """Entry point: errors are lines, not tracebacks."""
+    try:
+        app()
+    except MasklineError as error:
+        problems = getattr(error, "problems", None) or [str(error)]
+        for problem in problems:
+            err.print(f"error: {problem}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

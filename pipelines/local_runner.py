@@ -1,0 +1,269 @@
+"""A job on this machine: the compiled pipeline under kfp.local, in a process of its own.
+
+kfp.local patches `print` and the root logger and writes some hundred lines a run. In its own process that
+harms nobody, and goes to `logs/kfp.log`; what a person sees comes from the stages' journal and the study.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maskline import artifacts, study
+from maskline.artifacts import TrialRecord
+from maskline.errors import JobError, StageError
+from maskline.job import ImageInstanceSegmentationJob
+from maskline.settings import complete, weights_wanted
+from maskline.stages import JOURNAL_VARIABLE, NAMES
+
+from .compiler import compile_job
+
+AT_ONCE = 2
+"""Iterations of a loop that kfp.local runs at a time, whatever the job asks for."""
+POLL_SECONDS = 0.5
+DELIVERED = {
+    "report": {"": artifacts.REPORT},
+    "onnx": {artifacts.MODEL: artifacts.MODEL, artifacts.PARITY: artifacts.PARITY},
+    "leaderboard": {
+        artifacts.LEADERBOARD: artifacts.LEADERBOARD,
+        artifacts.LEADERBOARD_PICTURE: artifacts.LEADERBOARD_PICTURE,
+    },
+    "model": {
+        artifacts.CHECKPOINT: f"model/{artifacts.CHECKPOINT}",
+        artifacts.LABELS: f"model/{artifacts.LABELS}",
+    },
+    "results": {
+        artifacts.METRICS: artifacts.METRICS,
+        artifacts.PREDICTIONS: artifacts.PREDICTIONS,
+    },
+}
+"""Pipeline output -> file in it -> where a user finds it, below the run directory."""
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        stages: state of each stage by name: `waiting`, `running`, `done` or `failed`.
+        trials: the sweep's trials so far.
+        reasons: why a stage failed, by stage.
+        seconds: since the run began.
+    """
+
+    stages: dict[str, str] = field(default_factory=lambda: dict.fromkeys(NAMES, "waiting"))
+    trials: list[TrialRecord] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a finished run leaves, all below its directory.
+
+    Attributes:
+        directory: the run directory.
+        report: HTML page.
+        onnx: the model as ONNX graph.
+        checkpoint: the best trial's weights.
+        metrics: all numbers, JSON.
+        leaderboard: CSV.
+    """
+
+    directory: Path
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.directory / artifacts.REPORT
+
+    @property
+    def onnx(self) -> Path:
+        """The ONNX graph."""
+        return self.directory / artifacts.MODEL
+
+    @property
+    def checkpoint(self) -> Path:
+        """The best trial's checkpoint."""
+        return self.directory / "model" / artifacts.CHECKPOINT
+
+    @property
+    def metrics(self) -> Path:
+        """All numbers."""
+        return self.directory / artifacts.METRICS
+
+    @property
+    def leaderboard(self) -> Path:
+        """All trials."""
+        return self.directory / artifacts.LEADERBOARD
+
+
+def run_local(
+    job: ImageInstanceSegmentationJob,
+    directory: Path,
+    *,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> RunFiles:
+    """Run a job on this machine, from its data to report and ONNX file.
+
+    Args:
+        job: the job; checked in full before anything is started.
+        directory: the run directory; made, or empty.
+        watch: called twice a second with how far the run is.
+
+    Returns:
+        Where the results lie.
+
+    Raises:
+        JobError: the job can't run, or the directory is in use.
+        WeightsError: weights to start from can't be had.
+        StageError: a stage failed; names it and the reason.
+    """
+    check(job)
+    directory = directory.absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise JobError(f"the run directory {directory} is not empty; choose another, or remove it")
+    logs = directory / "logs"
+    logs.mkdir(parents=True)
+    job.dump(directory / "job.yaml")
+    compile_job(job, directory / "pipeline.yaml")
+    progress = Progress()
+    with (logs / "kfp.log").open("w", encoding="utf-8") as log:
+        engine = subprocess.Popen(
+            [sys.executable, "-m", "maskline.pipelines.local_runner", str(directory)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(job, directory),
+            start_new_session=True,
+        )
+        try:
+            _follow(engine, directory, progress, watch)
+        finally:
+            if engine.poll() is None:
+                os.killpg(engine.pid, signal.SIGINT)
+                engine.wait()
+    if engine.returncode:
+        raise StageError(_failure(progress, logs / "kfp.log"))
+    return RunFiles(directory)
+
+
+def check(job: ImageInstanceSegmentationJob) -> None:
+    """Everything that can be known before a run: the job, the data, the packages, the weights.
+
+    Raises:
+        JobError: all problems at once.
+        WeightsError: weights to start from can't be had.
+    """
+    problems = job.problems()
+    wanting = [name for name in ("torch", "torchvision", "pycocotools", "onnx") if not _installed(name)]
+    if wanting:
+        problems.append(f"{', '.join(wanting)} not installed; pip install 'maskline[train]'")
+    if problems:
+        raise JobError(problems)
+    for name in models(job):
+        settings = complete({**job.fixed_settings(), "model_name": name})
+        if weights_wanted(settings) != "none" or settings.checkpoint_run_id is not None:
+            from maskline.models.weights import fetch
+
+            fetch(settings)
+
+
+def models(job: ImageInstanceSegmentationJob) -> list[str]:
+    """The models that a job may train, each once."""
+    fixed = job.fixed_settings()
+    if "model_name" in fixed or not job.search_space:
+        return [complete(fixed).model_name]
+    found: list[str] = []
+    for space in job.search_space:
+        knob = space.knobs.get("model_name", complete({}).model_name)
+        found += [str(value) for value in getattr(knob, "values", [knob])]
+    return list(dict.fromkeys(found))
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _environment(job: ImageInstanceSegmentationJob, directory: Path) -> dict[str, str]:
+    """Trials that run at a time share the processors."""
+    cores = len(os.sched_getaffinity(0))
+    at_once = min(AT_ONCE, job.limits.max_concurrent_trials, job.limits.max_trials)
+    return {
+        **os.environ,
+        JOURNAL_VARIABLE: str(directory / "logs" / "stages.jsonl"),
+        "MASKLINE_TRIAL_THREADS": str(max(1, cores // at_once)),
+    }
+
+
+def _follow(
+    engine: "subprocess.Popen[bytes]", directory: Path, progress: Progress, watch: Callable[[Progress], None]
+) -> None:
+    began = time.monotonic()
+    opened = None
+    while True:
+        ended = engine.poll() is not None
+        if opened is None and (directory / study.JOURNAL).exists():
+            opened = study.open_study(directory)
+        if opened is not None:
+            progress.trials = study.read_trials(opened)
+        _read_journal(directory / "logs" / "stages.jsonl", progress)
+        progress.seconds = time.monotonic() - began
+        watch(progress)
+        if ended:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _read_journal(journal: Path, progress: Progress) -> None:
+    if not journal.exists():
+        return
+    states = {"began": "running", "ended": "done", "failed": "failed"}
+    for line in journal.read_text(encoding="utf-8").split("\n")[:-1]:
+        event = json.loads(line)
+        name = event["stage"]
+        # One slot's end is not the sweep's, which ends when the next stage begins.
+        if name == "sweep_trial" and event["event"] == "ended":
+            continue
+        progress.stages[name] = states[event["event"]]
+        if name == "trial_selection":
+            progress.stages["sweep_trial"] = "done"
+        if event["reason"]:
+            progress.reasons.setdefault(name, event["reason"])
+
+
+def _failure(progress: Progress, log: Path) -> str:
+    for name, reason in progress.reasons.items():
+        return f"{name} failed: {reason}"
+    running = [name for name, state in progress.stages.items() if state == "running"]
+    where = f"{running[-1]} ended without a word" if running else "the pipeline did not start"
+    return f"{where}; {log} holds its output"
+
+
+def _run_pipeline(directory: Path) -> None:
+    """The process that kfp.local has for itself."""
+    from kfp import components, local
+
+    # A root of its own: kfp.local deletes the workspace it is given.
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(directory / "pipeline"),
+        raise_on_error=True,
+    )
+    pipeline = components.load_component_from_file(str(directory / "pipeline.yaml"))
+    outputs = pipeline(run_root=str(directory.parent), run_name=directory.name).outputs
+    for output, files in DELIVERED.items():
+        for source, target in files.items():
+            destination = directory / target
+            destination.parent.mkdir(exist_ok=True)
+            shutil.copy(Path(outputs[output].path) / source, destination)
+
+
+if __name__ == "__main__":
+    _run_pipeline(Path(sys.argv[1]))

@@ -1,0 +1,27 @@
+"""What the number of trials costs before any is trained."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from maskline import Choice, Input, SearchSpace, automl
+from maskline.pipelines.compiler import compile_job
+
+from .harness import Figure
+
+
+def measure() -> Iterator[Figure]:
+    """Bytes of the compiled pipeline with 1,000 trials, against one with 10."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = (_compiled(trials, Path(folder) / f"{trials}.yaml") for trials in (10, 1000))
+    yield Figure("orchestration.ir_growth", large / small, 1.5, "lower", f"10 trials: {small} bytes")
+
+
+def _compiled(trials: int, file: Path) -> int:
+    job = automl.image_instance_segmentation(
+        training_data=Input(type="mltable", path="s3://data/train"), target_column_name="label"
+    )
+    job.set_limits(max_trials=trials, max_concurrent_trials=2)
+    job.extend_search_space(SearchSpace(learning_rate=Choice([0.001, 0.01])))
+    compile_job(job, file)
+    return file.stat().st_size
