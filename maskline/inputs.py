@@ -129,21 +129,32 @@ def local_path(where: str) -> Path | None:
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
-def data_problems(data: Input, base_path: str | Path, properties: Mapping[str, str]) -> list[str]:
-    """Why data can't be read, as far as that shows without reading them: one line, or none."""
+def data_problems(
+    data: Input, base_path: str | Path, properties: Mapping[str, str], look: bool = True
+) -> list[str]:
+    """Why data can't be read, as far as that shows without reading them: one line, or none.
+
+    Args:
+        data: where the data are said to lie.
+        base_path: folder that relative paths start from.
+        properties: the job's properties, see `resolve`.
+        look: whether to look if they are on this machine.
+    """
     try:
         where = resolve(data, base_path, properties)
     except JobError as error:
         return list(error.problems)
     path = local_path(where)
     if path is None:
+        return [f"path={data.path} can't be read yet: data are read from local files; download them first"]
+    if not look:
         return []
     if not os.path.exists(path):
         return [
             f"path={data.path} doesn't exist: there is no {path}; correct it (it is relative to {base_path})"
         ]
-    if data.type == DataType.MLTABLE and not path.is_dir():
-        return [f"path={data.path} is a file, and an mltable is a folder; give the folder, or another type"]
+    if data.type == DataType.MLTABLE and path.is_dir() and not (path / "MLTable").exists():
+        return [f"path={data.path} has no file MLTable, which makes a folder an mltable; give another type"]
     return []
 
 

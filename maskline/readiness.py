@@ -42,15 +42,22 @@ def _data(job: "ImageInstanceSegmentationJob", check: bool) -> Iterator[str]:
             f"validation_data_size={job.validation_data_size:g} splits the training data, and "
             "validation_data is given too; remove one of them"
         )
-    if job.test_data_size is not None:
+    if job.test_data is not None and job.test_data_size is not None:
         yield (
-            f"test_data_size={job.test_data_size:g} can't be honoured: splitting off test data is not built "
-            "yet; remove it, or give test_data"
+            f"test_data_size={job.test_data_size:g} splits the training data, and test_data is given too; "
+            "remove one of them"
+        )
+    shares = (job.validation_data_size or 0, job.test_data_size or 0)
+    if sum(shares) >= 1:
+        yield (
+            f"validation_data_size={shares[0]:g} and test_data_size={shares[1]:g} leave nothing to train on; "
+            "their sum must be below 1"
         )
     for name in ("training_data", "validation_data", "test_data"):
         data = getattr(job, name)
-        if check and data is not None:
-            yield from (join(name, line) for line in data_problems(data, job.base_path, job.properties))
+        if data is not None:
+            found = data_problems(data, job.base_path, job.properties, look=check)
+            yield from (join(name, line) for line in found)
     if job.inputs:
         yield f"inputs={show(sorted(job.inputs))} can't be honoured: no stage reads them; remove inputs"
 

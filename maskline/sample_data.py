@@ -79,7 +79,7 @@ def write_sample_data(folder: str | Path, *, pictures: int = 240, size: int = 12
         picture, objects = _draw(rng, size, background=number % 12 == 7)
         part = FOLDERS[number % _HELD_OUT == _HELD_OUT - 1]
         name = f"images/{number:04d}.png"
-        Image.fromarray(picture).save(target / part / name)
+        Image.fromarray(picture).save(target / part / name, compress_level=1)
         lines[part].append(json.dumps(_record(name, size, objects)))
     for part, records in lines.items():
         (target / part / ANNOTATIONS).write_text("\n".join(records) + "\n", encoding="utf-8")

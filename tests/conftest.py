@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from maskline.annotations import mask_to_rings
+from maskline.components.data_preparation.prepare import Source, prepare
+from maskline.sample_data import write_sample_data
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
 MLTABLE = """type: mltable
@@ -66,3 +68,13 @@ def write_nuclei(source: Path, target: Path) -> None:
         record = {"image_url": f"images/{picture.name}", "image_details": details, "label": labels}
         lines.append(json.dumps(record))
     (target / "annotations.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set of a few small drawn pictures."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_sample_data(folder / "data", pictures=15, size=64)
+    train, validation = (Source(str(folder / "data" / name), "mltable") for name in ("train", "validation"))
+    prepare(train, validation, out=folder / "prepared")
+    return folder / "prepared"

@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
 from maskline.rules import Rule
-from maskline.search_space import (
+from maskline.distributions import (
     Choice,
     Distribution,
     LogNormal,
@@ -24,9 +24,9 @@ from maskline.search_space import (
     QNormal,
     QUniform,
     Randint,
-    SearchSpace,
     Uniform,
 )
+from maskline.search_space import SearchSpace
 from maskline.settings import TrainingSettings
 
 SPACE = "search_space"

@@ -4,8 +4,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from maskline import Choice, Input, SearchSpace, automl
+from maskline import Input, automl
+from maskline.automl import SearchSpace
 from maskline.pipelines.compiler import compile_job
+from maskline.sweep import Choice
 
 from .harness import Figure
 
@@ -19,7 +21,7 @@ def measure() -> Iterator[Figure]:
 
 def _compiled(trials: int, file: Path) -> int:
     job = automl.image_instance_segmentation(
-        training_data=Input(type="mltable", path="s3://data/train"), target_column_name="label"
+        training_data=Input(type="mltable", path="/data/train"), target_column_name="label"
     )
     job.set_limits(max_trials=trials, max_concurrent_trials=2)
     job.extend_search_space(SearchSpace(learning_rate=Choice([0.001, 0.01])))

@@ -55,15 +55,18 @@ def test_local_paths() -> None:
 
 def test_what_is_local_must_exist(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "MLTable").touch()
     (tmp_path / "coco.json").write_text("{}")
     assert data_problems(Input(path="train", type="mltable"), tmp_path, {}) == []
     assert data_problems(Input(path="coco.json", type="coco"), tmp_path, {}) == []
     assert data_problems(Input(path=f"file://{tmp_path}/train"), tmp_path, {}) == []
-    assert data_problems(Input(path="s3://b/none"), tmp_path, {}) == []
+    assert data_problems(Input(path="train/MLTable", type="mltable"), tmp_path, {}) == []
     (line,) = data_problems(Input(path="trian"), tmp_path, {})
     assert line.startswith("path=trian doesn't exist")
     assert str(tmp_path / "trian") in line
-    assert "is a file" in data_problems(Input(path="coco.json", type="mltable"), tmp_path, {})[0]
+    assert data_problems(Input(path="trian"), tmp_path, {}, look=False) == []
+    assert "has no file MLTable" in data_problems(Input(path=".", type="mltable"), tmp_path, {})[0]
+    assert "can't be read yet" in data_problems(Input(path="s3://b/x"), tmp_path, {}, look=False)[0]
     assert "properties" in data_problems(Input(path="azureml:a:1"), tmp_path, {})[0]
 
 

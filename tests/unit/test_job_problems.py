@@ -16,8 +16,9 @@ RIGHT: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "train").mkdir()
-    (tmp_path / "valid").mkdir()
+    for name in ("train", "valid"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "MLTable").touch()
     return tmp_path
 
 
@@ -79,7 +80,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "validation_data_size=0.2 splits the training data, and validation_data is given too",
     ),
     "whole validation": ({"validation_data_size": 1}, "validation_data_size=1 is outside (0, 1)"),
-    "test split": ({"test_data_size": 0.2}, "test_data_size=0.2 can't be honoured"),
+    "two kinds of test data": (
+        {"test_data": {"path": "valid"}, "test_data_size": 0.2},
+        "test_data_size=0.2 splits the training data, and test_data is given too",
+    ),
+    "nothing left": (
+        {"validation_data_size": 0.5, "test_data_size": 0.5},
+        "validation_data_size=0.5 and test_data_size=0.5 leave nothing to train on",
+    ),
+    "in a bucket": ({"training_data": {"path": "s3://b/x"}}, "training_data.path=s3://b/x can't be read yet"),
+    "an mltable that is none": (
+        {"training_data": {"type": "mltable", "path": "."}},
+        "training_data.path=. has no file MLTable",
+    ),
     "fixed and swept": (
         {"training_parameters": {"momentum": 0.5}, "search_space": [{"momentum": "uniform(0.1, 0.2)"}]},
         "search_space[0].momentum is also fixed in training_parameters (momentum=0.5), which would win",
@@ -194,7 +207,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     "fields",
     [
         {"training_data": {"path": "azureml:fruits:1"}, "properties": {"azureml:fruits:1": "train"}},
-        {"training_data": {"path": "s3://bucket/train"}},
+        {"validation_data_size": 0.2, "test_data_size": 0.1},
         {"training_data": {"path": "azureml:./train"}, "test_data": {"path": "valid"}},
         {"validation_data_size": 0.2},
         {"search_space": [{"momentum": "uniform(0.0, 0.9)"}]},  # 0 itself is never drawn

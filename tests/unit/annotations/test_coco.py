@@ -1,0 +1,98 @@
+import pytest
+
+from maskline.annotations import read_annotations
+from maskline.errors import DataError
+
+RING = (10, 10, 50, 10, 50, 50)
+PICTURES = [
+    ("a.png", [("can", 0, [RING]), ("box", 1, [RING, (60, 60, 90, 60, 90, 90)])]),
+    ("sub/a.png", [("can", 0, [RING])]),
+    ("b c#%20?.png", []),
+]
+
+
+def kinds(found):
+    return [f.kind for f in found.findings]
+
+
+@pytest.mark.parametrize(
+    ("file", "picture"),
+    [
+        ("data.json", "images/a.png"),
+        ("annotations/data.json", "a.png"),
+        ("annotations/data.json", "images/a.png"),
+        ("annotations/instances_val.json", "val/a.png"),
+        ("instances_val.json", "val/a.png"),
+    ],
+)
+def test_where_pictures_are_looked_for(file, picture, tmp_path, write_coco):
+    for name in (file, picture):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / picture).touch()
+    write_coco(tmp_path, [("a.png", [])])
+    (tmp_path / "data.json").rename(tmp_path / file)
+    assert read_annotations(tmp_path / file, "coco").pictures[0].file == str(tmp_path / picture)
+
+
+def test_absolute_paths_outside_the_data_are_refused(tmp_path, write_coco):
+    folder = tmp_path / "set" / "annotations"
+    folder.mkdir(parents=True)
+    write_coco(folder, [(str(tmp_path / "a.png"), []), (str(tmp_path / "set" / "a.png"), [])])
+    found = read_annotations(folder)
+    assert kinds(found) == ["unsafe_path"]
+    assert len(found.pictures) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": []}, "lists no images"),
+        ({"images": None}, "no list of images"),
+        ({"annotations": {}}, "no list of annotations"),
+        ({"categories": "a"}, "no list of categories"),
+    ],
+)
+def test_files_that_are_no_coco(change, message, tmp_path, write_coco):
+    write_coco(tmp_path, PICTURES, **change)
+    with pytest.raises(DataError, match=message):
+        read_annotations(tmp_path / "data.json", "coco")
+
+
+@pytest.mark.parametrize("text", [b"", b"[", b"[]", b"\xff\xfe", b"[" * 200_000, b"1" * 5000])
+def test_files_that_are_no_json(text, tmp_path):
+    (tmp_path / "data.json").write_bytes(text)
+    with pytest.raises(DataError, match=r"data\.json"):
+        read_annotations(tmp_path / "data.json", "coco")
+
+
+def test_categories_with_one_name_are_one_class(tmp_path, write_coco):
+    names = [
+        {"id": 0, "name": "can"},
+        {"id": 5, "name": "can"},
+        {"id": 5, "name": "x"},
+        {"id": 6},
+        {"name": "y"},
+    ]
+    write_coco(tmp_path, [("a.png", [("can", 0, [RING])])], categories=names)
+    found = read_annotations(tmp_path)
+    assert found.classes == ("can",)
+    assert kinds(found) == [
+        "same_category",
+        "bad_category",
+        "bad_category",
+        "bad_category",
+        "unused_category",
+    ]
+
+
+def test_float_ids_are_ids(tmp_path, write_coco):
+    write_coco(tmp_path, [("a.png", [("can", 0, [RING])])], categories=[{"id": 0.0, "name": "can"}])
+    assert read_annotations(tmp_path).classes == ("can",)
+
+
+def test_fruits(shared_data):
+    found = read_annotations(shared_data / "fruits_nuts")
+    assert (len(found.pictures), sum(p.listed for p in found.pictures)) == (18, 165)
+    assert found.pictures[0].where.endswith("image 0")
+    assert found.pictures[0].file == str(shared_data / "fruits_nuts/images/0.jpg")
+    assert found.findings == []

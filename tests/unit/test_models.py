@@ -1,0 +1,188 @@
+"""Every registered model, and where its weights come from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from maskline.errors import JobError, WeightsError
+from maskline.models import MODELS, build_model, weights
+from maskline.settings import (
+    MODEL_DEFAULTS,
+    MODEL_NAMES,
+    PUBLISHED_WEIGHTS,
+    TrainingSettings,
+    complete,
+    weights_wanted,
+)
+
+LIGHT = "maskrcnn_resnet18_fpn_light"
+
+
+def settings(name: str = LIGHT, pretrained: str | None = "none", **more: object) -> TrainingSettings:
+    advanced = {} if pretrained is None else {"advanced_settings": {"pretrained_weights": pretrained}}
+    return complete({"model_name": name, "min_size": 64, "max_size": 64, **advanced, **more})
+
+
+def frozen_stages(model: nn.Module) -> list[str]:
+    body = model.backbone.body
+    stages = ("conv1", "layer1", "layer2", "layer3", "layer4")
+    return [s for s in stages if not any(p.requires_grad for p in getattr(body, s).parameters())]
+
+
+def test_settings_and_registry_name_the_same_models() -> None:
+    assert set(MODELS) == set(MODEL_NAMES) == set(PUBLISHED_WEIGHTS) == set(weights.BACKBONES)
+    assert set(MODEL_DEFAULTS) <= set(MODEL_NAMES)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_trains_and_predicts(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(settings(name), 2)
+    target = {
+        "boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]]),
+        "labels": torch.tensor([2]),
+        "masks": torch.ones(1, 64, 64, dtype=torch.uint8),
+    }
+    losses = model([torch.rand(3, 64, 64)], [target])
+    assert set(losses) == {
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_mask",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+    }
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    with torch.inference_mode():
+        (found,) = model.eval()([torch.rand(3, 50, 70)])
+    assert found["masks"].shape[1:] == (1, 50, 70)
+    assert len(found["boxes"]) == len(found["labels"]) == len(found["scores"]) == len(found["masks"])
+
+
+def test_thresholds_reach_the_model() -> None:
+    model = build_model(
+        settings(box_score_threshold=0.42, nms_iou_threshold=0.33, box_detections_per_image=7), 1
+    )
+    heads = model.roi_heads
+    assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.42, 0.33, 7)
+    assert (model.transform.min_size, model.transform.max_size) == ((64,), 64)
+
+
+def test_unknown_model_is_refused() -> None:
+    with pytest.raises(JobError, match="fasterrcnn is not a registered model; choose one of maskrcnn_resnet18"):
+        build_model(TrainingSettings(model_name="fasterrcnn"), 1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "pretrained", "frozen"),
+    [
+        (None, "none", []),
+        (None, "imagenet", ["conv1", "layer1"]),
+        (0, "imagenet", []),
+        (1, "none", ["conv1"]),
+        (3, "none", ["conv1", "layer1", "layer2"]),
+        (9, "none", ["conv1", "layer1", "layer2", "layer3", "layer4"]),
+    ],
+)
+def test_layers_to_freeze(layers: int | None, pretrained: str, frozen: list[str]) -> None:
+    model = build_model(settings(pretrained=pretrained, layers_to_freeze=layers), 1)
+    assert frozen_stages(model) == frozen
+    assert all(p.requires_grad for p in model.backbone.fpn.parameters())
+    assert model.backbone.body.bn1.weight.requires_grad is ("conv1" not in frozen and pretrained == "none")
+
+
+def test_batch_statistics_are_frozen_only_with_pretrained_weights() -> None:
+    kinds = [
+        {type(m) for m in build_model(settings(pretrained=p), 1).modules() if "Norm" in type(m).__name__}
+        for p in ("none", "imagenet")
+    ]
+    assert kinds == [{nn.BatchNorm2d}, {FrozenBatchNorm2d}]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("maskrcnn_resnet50_fpn", "coco"), ("maskrcnn_resnet34_fpn", "imagenet"), (LIGHT, "none")],
+)
+def test_weights_by_default(name: str, wanted: str) -> None:
+    assert weights_wanted(settings(name, None)) == wanted
+
+
+class TestWeights:
+    def test_from_scratch_needs_none(self) -> None:
+        assert weights.fetch(settings()) is None
+
+    def test_published_weights_that_cannot_be_had(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+        with pytest.raises(WeightsError) as error:
+            weights.fetch(settings("maskrcnn_resnet50_fpn", None))
+        message = str(error.value)
+        assert str(tmp_path / "hub/checkpoints/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth") in message
+        assert "none to train from scratch" in message
+
+    def test_published_weights_from_a_filled_cache(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        cache = tmp_path / "hub/checkpoints"
+        cache.mkdir(parents=True)
+        donor = build_model(settings(), 1).backbone.body.state_dict()
+        torch.save(donor, cache / Path(weights.BACKBONES[LIGHT].url).name)
+        wanted = settings(pretrained="imagenet")
+        model = build_model(wanted, 1)
+        missing = weights.load(model, weights.fetch(wanted))
+        assert torch.equal(model.backbone.body.layer4[1].conv2.weight, donor["layer4.1.conv2.weight"])
+        assert not [name for name in missing if name.startswith("backbone.body")]
+        assert "roi_heads.mask_predictor.mask_fcn_logits.weight" in missing
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+    def test_a_file_of_another_number_of_classes(self, tmp_path: Path, suffix: str) -> None:
+        donor = build_model(settings(), 5).state_dict()
+        file = tmp_path / f"donor{suffix}"
+        save_file(donor, file) if suffix == ".safetensors" else torch.save({"model": donor}, file)
+        model = build_model(settings(), 2)
+        missing = weights.load(model, weights.fetch(settings(pretrained=file.as_uri())))
+        assert missing == [
+            "roi_heads.box_predictor.bbox_pred.bias",
+            "roi_heads.box_predictor.bbox_pred.weight",
+            "roi_heads.box_predictor.cls_score.bias",
+            "roi_heads.box_predictor.cls_score.weight",
+            "roi_heads.mask_predictor.mask_fcn_logits.bias",
+            "roi_heads.mask_predictor.mask_fcn_logits.weight",
+        ]
+        assert torch.equal(model.rpn.head.cls_logits.weight, donor["rpn.head.cls_logits.weight"])
+
+    def test_a_run_directory(self, tmp_path: Path) -> None:
+        (tmp_path / "model").mkdir()
+        donor = build_model(settings(), 2).state_dict()
+        save_file(donor, tmp_path / "model/checkpoint.safetensors")
+        found = weights.fetch(settings(checkpoint_run_id=str(tmp_path)))
+        assert torch.equal(found["backbone.body.conv1.weight"], donor["backbone.body.conv1.weight"])
+
+    def test_another_architecture_is_refused(self) -> None:
+        other = build_model(settings("maskrcnn_resnet50_fpn"), 2).state_dict()
+        foreign = {name: t for name, t in other.items() if "layer" in name and "conv3" in name}
+        with pytest.raises(WeightsError, match="belong to another architecture"):
+            weights.load(build_model(settings(), 2), foreign)
+
+    def test_code_in_a_file_is_not_run(self, tmp_path: Path) -> None:
+        file = tmp_path / "evil.pth"
+        torch.save(_Evil(str(tmp_path / "ran")), file)
+        with pytest.raises(WeightsError, match="no file of tensors alone"):
+            weights.fetch(settings(pretrained=str(file)))
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_missing_file_is_named(self) -> None:
+        with pytest.raises(WeightsError, match=r"pretrained_weights=/no/such.pth can't be read"):
+            weights.fetch(settings(pretrained="/no/such.pth"))
+
+
+class _Evil:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return open, (self.path, "w")  # type: ignore[return-value]
