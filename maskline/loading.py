@@ -1,13 +1,14 @@
 """The prepared data set as tensors, for training and for prediction."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from pycocotools import mask as rle
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -17,7 +18,8 @@ Sample = tuple[Tensor, dict[str, Tensor]]
 AUGMENTATIONS = v2.Compose(
     [
         v2.RandomHorizontalFlip(0.5),
-        v2.RandomPhotometricDistort(brightness=(0.8, 1.2), contrast=(0.8, 1.2), p=0.5),
+        # Mild, and hue all but untouched: in many data sets colour tells the class.
+        v2.RandomApply([v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.01)], p=0.5),
     ]
 )
 
@@ -50,6 +52,11 @@ class InstanceDataset(Dataset[Sample]):
         """Say which epoch comes: each has its own augmentations."""
         self._epoch.fill_(epoch)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that was set last, 0 before the first."""
+        return int(self._epoch)
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -64,12 +71,31 @@ class InstanceDataset(Dataset[Sample]):
         return picture.float() / 255, target
 
     def _augmented(self, picture: Tensor, target: dict[str, Tensor], index: int) -> Sample:
-        key = np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(key))
+            torch.manual_seed(_key(self.seed, self.epoch, index))
             changed: Sample = AUGMENTATIONS(tv_tensors.Image(picture), target)
         plain = {name: value.as_subclass(Tensor) for name, value in changed[1].items()}
         return changed[0].as_subclass(Tensor), plain
+
+
+class _Shuffled(Sampler[int]):
+    """An order of the pictures that depends on seed and epoch only, not on what was drawn before."""
+
+    def __init__(self, dataset: InstanceDataset, seed: int) -> None:
+        self._dataset = dataset
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(_key(self._seed, self._dataset.epoch))
+        return iter(torch.randperm(len(self), generator=generator).tolist())
+
+
+def _key(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _target(instances: list[dict[str, Any]], height: int, width: int) -> dict[str, Tensor]:
@@ -99,14 +125,13 @@ def loader(
         dataset: what to load.
         batch_size: pictures a batch; the last batch may be smaller.
         workers: loading processes; 0 loads in this one.
-        shuffle_seed: shuffle, anew each epoch, by this seed; None keeps the order.
+        shuffle_seed: shuffle by this seed and the data set's epoch; None keeps the order.
     """
-    generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        shuffle=generator is not None,
-        generator=generator,
+        sampler=None if shuffle_seed is None else _Shuffled(dataset, shuffle_seed),
+        generator=torch.Generator(),  # else it draws from the one that training draws from
         num_workers=min(workers, len(dataset)),
         persistent_workers=workers > 0,
         collate_fn=collate,

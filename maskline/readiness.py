@@ -94,10 +94,10 @@ def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
     sampling = job.sweep.sampling_algorithm
     if isinstance(sampling, RandomSamplingAlgorithm):
         for name, value in sampling.plain().items():
-            if name != "type" and value != "random":
+            if name not in ("type", "seed") and value != "random":
                 yield (
                     f"sweep.sampling_algorithm.{name}={value} can't be honoured: draws are plain random "
-                    "ones, seeded by training_parameters.random_seed; remove it"
+                    "ones; remove it"
                 )
     elif sampling != "random":
         yield f"sweep.sampling_algorithm={sampling} can't be honoured: it is not built yet; choose random"

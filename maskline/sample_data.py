@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .annotations import mask_to_rings
+from .errors import JobError
 
 CLASSES = ("disc", "ring", "square", "triangle")
 FOLDERS = ("train", "validation")
@@ -28,9 +30,10 @@ transformations:
         column_type: stream_info
 """
 _HELD_OUT = 5  # every fifth picture is for validation
-_SIDES = (12, 60)
-_MOST_OBJECTS = 6
-_LEAST_VISIBLE = 0.3
+_SIDES = (26, 64)
+_HUES = {"disc": 0.0, "ring": 0.6, "square": 0.33, "triangle": 0.13}
+_MOST_OBJECTS = 5
+_LEAST_VISIBLE = 0.5
 _SUPERSAMPLING = 3
 
 Mask = NDArray[np.bool_]
@@ -47,9 +50,10 @@ class _Object:
 def write_sample_data(folder: str | Path, *, pictures: int = 240, size: int = 128, seed: int = 0) -> Path:
     """Draw pictures with discs, rings, squares and triangles, and write them as two MLTable folders.
 
-    Shapes are 12 to 60 pixels wide, turned at random, and of any colour, so that only their form tells the
-    class. A later shape hides what is under it; masks are of what can be seen, and a shape that loses more
-    than 70 % of its pixels is no object any more. Every twelfth picture has no shape at all.
+    Shapes are 26 to 64 pixels wide and turned at random. A class has its usual colour, from which its objects
+    stray, so that colour hints at the class and form decides. A later shape hides what is under it; masks are
+    of what can be seen, and a shape that loses more than half of its pixels is no object any more. Every
+    twelfth picture has no shape at all.
 
     Args:
         folder: is made; `train/` and `validation/` in it each have an `MLTable` file, `annotations.jsonl`
@@ -62,14 +66,13 @@ def write_sample_data(folder: str | Path, *, pictures: int = 240, size: int = 12
         The folder.
 
     Raises:
-        FileExistsError: the folder is there and isn't empty.
-        ValueError: `pictures` or `size` is too small.
+        JobError: the folder is there and isn't empty, or `pictures` or `size` is too small.
     """
     target = Path(folder)
     if pictures < 10 or size < 64:
-        raise ValueError(f"pictures={pictures} must be 10 or more, and size={size} 64 or more")
+        raise JobError(f"pictures={pictures} must be 10 or more, and size={size} 64 or more")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} is not empty; name a new folder")
+        raise JobError(f"{target} is not empty; name a new folder")
     lines: dict[str, list[str]] = {name: [] for name in FOLDERS}
     for name in FOLDERS:
         (target / name / "images").mkdir(parents=True)
@@ -114,7 +117,7 @@ def _draw(
             earlier.visible &= ~mask
         objects.append(_Object(label, mask, int(mask.sum())))
         shade = 1 + rng.uniform(-0.25, 0.25) * _slope(rng, size)
-        colour = _far_from(canvas[mask].mean(axis=0), rng)
+        colour = _colour(label, rng)
         canvas += cover[..., None] * (np.clip(colour * shade[..., None], 0, 255) - canvas)
     canvas += rng.normal(0, rng.uniform(3, 10), canvas.shape)
     kept = [found for found in objects if found.visible.sum() >= _LEAST_VISIBLE * found.area]
@@ -122,8 +125,8 @@ def _draw(
 
 
 def _ground(rng: np.random.Generator, size: int) -> Floats:
-    """A gradient between two colours."""
-    start, end = rng.uniform(30, 225, (2, 3))
+    """A gradient between two dull colours."""
+    start, end = rng.uniform(70, 190, (2, 1)) + rng.uniform(-25, 25, (2, 3))
     slope = (_slope(rng, size)[..., None] + 1) / 2
     found: Floats = start + (end - start) * slope
     return found
@@ -137,12 +140,10 @@ def _slope(rng: np.random.Generator, size: int) -> Floats:
     return found
 
 
-def _far_from(colour: Floats, rng: np.random.Generator) -> Floats:
-    """A colour that can be told from another."""
-    while True:
-        found: Floats = rng.uniform(20, 235, 3)
-        if np.abs(found - colour).max() > 60:
-            return found
+def _colour(label: str, rng: np.random.Generator) -> Floats:
+    """A lively colour around the one that the class usually has."""
+    hue = (_HUES[label] + rng.normal(0, 0.06)) % 1
+    return 255 * np.array(hsv_to_rgb(hue, rng.uniform(0.55, 1), rng.uniform(0.55, 1)))
 
 
 def _cover(rng: np.random.Generator, size: int, label: str) -> Floats:

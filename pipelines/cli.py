@@ -30,6 +30,10 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _note(text: str) -> None:
+    err.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -63,14 +67,16 @@ def run(
     """Run a job on this machine: data, sweep, evaluation, ONNX file, report."""
     from maskline.job import load_job
 
-    from .compiler import pipeline_name
+    from .compiler import pipeline_name, unused
     from .local_runner import AT_ONCE, run_local
     from .progress import Display
 
     loaded = load_job(job)
     directory = run_dir or Path("runs") / f"{pipeline_name(loaded)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if loaded.limits.max_concurrent_trials > AT_ONCE:
-        err.print(f"note: on one machine {AT_ONCE} trials run at a time, whatever max_concurrent_trials says")
+    if loaded.limits.concurrent_trials > AT_ONCE:
+        _note(f"on one machine {AT_ONCE} trials run at a time, whatever max_concurrent_trials says")
+    if names := unused(loaded):
+        _note(f"{', '.join(names)} say where a cluster runs a job; this run is on this machine")
     out.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     with Display(out, loaded.limits.max_trials) as display:
         files = run_local(loaded, directory, watch=display)
@@ -92,9 +98,12 @@ def compile_(
     """Compile a job to a Kubeflow pipeline (KFP v2 IR), to be uploaded or submitted."""
     from maskline.job import load_job
 
-    from .compiler import compile_job
+    from .compiler import compile_job, unused
 
-    compile_job(load_job(job), output)
+    loaded = load_job(job)
+    compile_job(loaded, output)
+    if names := unused(loaded):
+        _note(f"{', '.join(names)} are not read yet: trials ask for one GPU and the volume maskline-runs")
     out.print(f"{output} is ready to be uploaded to Kubeflow Pipelines", highlight=False, soft_wrap=True)
 
 

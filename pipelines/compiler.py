@@ -42,6 +42,12 @@ def compile_job(job: ImageInstanceSegmentationJob, destination: Path) -> dict[st
     return ir
 
 
+def unused(job: ImageInstanceSegmentationJob) -> list[str]:
+    """Fields of a job that are set and say where a cluster is to run it, which is fixed for now."""
+    placing = ("compute", "resources", "identity", "queue_settings", "environment_id")
+    return [name for name in placing if name in job.model_fields_set]
+
+
 def plan(job: ImageInstanceSegmentationJob) -> Plan:
     """What of a job is fixed in its pipeline."""
 
@@ -56,7 +62,8 @@ def plan(job: ImageInstanceSegmentationJob) -> Plan:
         validation_data=path(job.validation_data),
         test_data=path(job.test_data),
         slots=job.limits.max_trials,
-        parallelism=min(job.limits.max_concurrent_trials, job.limits.max_trials),
+        parallelism=job.limits.concurrent_trials,
+        environment=job.environment_variables or {},
     )
 
 

@@ -1,5 +1,6 @@
 """The DAG: how the stages become a pipeline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Plan:
         training_data, validation_data, test_data: paths or URIs; empty for none.
         slots: trials of the sweep, one slot each.
         parallelism: slots that run at a time.
+        environment: environment variables of every stage.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Plan:
     test_data: str
     slots: int
     parallelism: int
+    environment: Mapping[str, str]
 
 
 def instance_segmentation(plan: Plan) -> GraphComponent:
@@ -91,6 +94,10 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
 
         exported = onnx_export(job=job, prepared=prepared, model=model).after(evaluated)
         on_any_node(exported, run_volume)
+
+        for task in (preparation, trial, selection, evaluated, exported):
+            for name, value in plan.environment.items():
+                task.set_env_variable(name, value)
 
         return Outputs(
             leaderboard=leaderboard,

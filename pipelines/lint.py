@@ -49,9 +49,7 @@ def _tasks(ir: Spec, dag_name: str, dag: Spec) -> Iterator[str]:
             yield f"{place}: loops over artifacts, which KFP's backend doesn't implement"
         if "parameterIterator" in task:
             yield from _loop(ir, place, task)
-        if task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED" and (
-            "parameterIterator" in _body_tasks(ir, task)
-        ):
+        if "exit-handler" in name and _holds_loop(ir, task):
             yield f"{place}: a loop inside an exit handler fails on KFP's backend"
 
 
@@ -85,7 +83,6 @@ def _loop(ir: Spec, place: str, task: Spec) -> Iterator[str]:
         yield f"{place}: doesn't use the loop's item, and so may run before what it waits for"
 
 
-def _body_tasks(ir: Spec, task: Spec) -> set[str]:
-    """Keys that the tasks inside a task's component have."""
-    component = ir.get("components", {}).get(task["componentRef"]["name"], {})
-    return {key for inner in component.get("dag", {}).get("tasks", {}).values() for key in inner}
+def _holds_loop(ir: Spec, task: Spec) -> bool:
+    component = ir["components"].get(task["componentRef"]["name"], {})
+    return any("parameterIterator" in inner for inner in component.get("dag", {}).get("tasks", {}).values())

@@ -28,6 +28,8 @@ from .compiler import compile_job
 AT_ONCE = 2
 """Iterations of a loop that kfp.local runs at a time, whatever the job asks for."""
 POLL_SECONDS = 0.5
+GRACE_SECONDS = 20.0
+"""What a run that is interrupted has to end its trials."""
 DELIVERED = {
     "report": {"": artifacts.REPORT},
     "onnx": {artifacts.MODEL: artifacts.MODEL, artifacts.PARITY: artifacts.PARITY},
@@ -146,9 +148,7 @@ def run_local(
         try:
             _follow(engine, directory, progress, watch)
         finally:
-            if engine.poll() is None:
-                os.killpg(engine.pid, signal.SIGINT)
-                engine.wait()
+            _stop(engine)
     if engine.returncode:
         raise StageError(_failure(progress, logs / "kfp.log"))
     return RunFiles(directory)
@@ -194,12 +194,24 @@ def _installed(package: str) -> bool:
 def _environment(job: ImageInstanceSegmentationJob, directory: Path) -> dict[str, str]:
     """Trials that run at a time share the processors."""
     cores = len(os.sched_getaffinity(0))
-    at_once = min(AT_ONCE, job.limits.max_concurrent_trials, job.limits.max_trials)
+    at_once = min(AT_ONCE, job.limits.concurrent_trials)
     return {
         **os.environ,
         JOURNAL_VARIABLE: str(directory / "logs" / "stages.jsonl"),
         "MASKLINE_TRIAL_THREADS": str(max(1, cores // at_once)),
     }
+
+
+def _stop(engine: "subprocess.Popen[bytes]") -> None:
+    """End what still runs: first as Ctrl-C does, so that supervisors end their trials, then for good."""
+    if engine.poll() is not None:
+        return
+    os.killpg(engine.pid, signal.SIGINT)
+    try:
+        engine.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(engine.pid, signal.SIGKILL)
+        engine.wait()
 
 
 def _follow(

@@ -24,6 +24,14 @@ transformations:
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Files that are made from the code can be made anew."""
+    parser.addoption(
+        "--write-golden", action="store_true", help="renew the compiled pipelines in tests/golden"
+    )
+    parser.addoption("--write-readme", action="store_true", help="renew the table of parameters in README")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real pictures, beside the checkout."""

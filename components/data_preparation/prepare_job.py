@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from maskline.dataset import PreparedDataset
+from maskline.inputs import Input
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.settings import complete
 
@@ -25,16 +26,11 @@ def prepare_job(
         DataError: see `prepare`.
     """
     settings = complete(job.fixed_settings())
-
-    def source(path: str, field: str) -> Source | None:
-        # A path that a scheduler gives for data the job doesn't name is laid out as the training data are.
-        described = getattr(job, field) or job.training_data
-        return Source(path, str(described.type)) if path else None
-
     return prepare(
-        Source(training, str(job.training_data.type)),
-        source(validation, "validation_data"),
-        source(test, "test_data"),
+        _source(training, job.training_data),
+        # A path that a scheduler gives for data the job doesn't name is laid out as the training data are.
+        _source(validation, job.validation_data or job.training_data) if validation else None,
+        _source(test, job.test_data or job.training_data) if test else None,
         out=out,
         label_column=job.target_column_name or "label",
         validation_size=job.validation_data_size,
@@ -42,3 +38,7 @@ def prepare_job(
         seed=settings.random_seed,
         max_bad_fraction=settings.advanced.max_bad_fraction,
     )
+
+
+def _source(path: str, described: Input | None) -> Source:
+    return Source(path, str(described.type) if described else "uri_folder")

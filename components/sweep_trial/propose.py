@@ -12,7 +12,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
-from maskline.rules import Rule
 from maskline.distributions import (
     Choice,
     Distribution,
@@ -26,6 +25,7 @@ from maskline.distributions import (
     Randint,
     Uniform,
 )
+from maskline.rules import Rule
 from maskline.search_space import SearchSpace
 from maskline.settings import TrainingSettings
 

@@ -22,6 +22,7 @@ from maskline import study as noun
 from maskline.artifacts import TrialDirectory, TrialRecord
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.settings import complete, obstacles
+from maskline.sweep import RandomSamplingAlgorithm
 
 from .propose import TrialSampler, propose
 from .train import TrialSpec
@@ -49,7 +50,9 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
     study = noun.open_study(run)
     fixed = job.fixed_settings()
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
-    study.sampler = TrialSampler(seed)
+    sampling = job.sweep.sampling_algorithm if job.sweep else None
+    drawing = sampling.seed if isinstance(sampling, RandomSamplingAlgorithm) else None
+    study.sampler = TrialSampler(seed if drawing is None else drawing)
     trial = study.ask()
     directory = run / "trials" / str(trial.number)
     trial.set_user_attr(noun.DIRECTORY, str(directory))

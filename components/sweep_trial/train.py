@@ -5,6 +5,7 @@ Run by `supervise` as `python -m maskline.components.sweep_trial.train SPEC`; it
 
 import json
 import math
+import os
 import random
 import sys
 import time
@@ -95,6 +96,7 @@ def train(spec: TrialSpec) -> None:
     group = min(settings.gradient_accumulation_step, len(batches))
     steps_per_epoch = math.ceil(len(batches) / group)
     stopping = EarlyStopping(settings)
+    supervisor = os.getppid()
     started = time.time()
     step = 0
 
@@ -117,6 +119,8 @@ def train(spec: TrialSpec) -> None:
                 optimizer.step()
                 optimizer.zero_grad()
                 step += 1
+            if os.getppid() != supervisor:
+                raise SystemExit("the supervisor is gone, and with it whoever wants to know")
             if time.time() > spec.deadline:
                 break
 

@@ -15,6 +15,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskline.settings import TrainingSettings, weights_wanted
 
+from .resizing import ExactTransform
+
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
 """What `layers_to_freeze` counts, from the input on; `bn1` goes with `conv1`."""
 
@@ -72,11 +74,9 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
         "mask_head": MaskRCNNHeads(recipe.fpn, recipe.mask_head, 1),
         "mask_predictor": MaskRCNNPredictor(recipe.mask_head[-1], recipe.mask_head[-1], classes),
     }
-    return MaskRCNN(
+    model = MaskRCNN(
         backbone,
         **heads,
-        min_size=settings.min_size,
-        max_size=settings.max_size,
         rpn_pre_nms_top_n_train=recipe.proposals_train,
         rpn_post_nms_top_n_train=recipe.proposals_train,
         rpn_pre_nms_top_n_test=recipe.proposals_test,
@@ -86,6 +86,8 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
         box_nms_thresh=settings.nms_iou_threshold,
         box_detections_per_img=settings.box_detections_per_image,
     )
+    model.transform = ExactTransform(settings.min_size, settings.max_size)
+    return model
 
 
 def _backbone(resnet: str, recipe: Recipe, settings: TrainingSettings) -> BackboneWithFPN:

@@ -58,7 +58,8 @@ def run(benchmarks: dict[str, Benchmark], only: str | None) -> int:
             print(figure.line(), flush=True)
             command = f"make bench ONLY={name}"
             figures.append(
-                {k: v for k, v in asdict(figure).items() if k != "better"} | {"ok": figure.ok, "command": command}
+                {k: v for k, v in asdict(figure).items() if k != "better"}
+                | {"ok": figure.ok, "command": command}
             )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -75,7 +75,12 @@ def test_a_short_training_reaches_the_full_rate() -> None:
 
 def test_step_schedule() -> None:
     settings = complete(
-        {"learning_rate_scheduler": "step", "step_lr_gamma": 0.1, "step_lr_step_size": 2, "number_of_epochs": 6}
+        {
+            "learning_rate_scheduler": "step",
+            "step_lr_gamma": 0.1,
+            "step_lr_step_size": 2,
+            "number_of_epochs": 6,
+        }
     )
     by_epoch = [learning_rate_factor(epoch * 3, 3, settings) for epoch in range(6)]
     assert by_epoch == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])

@@ -113,4 +113,8 @@ def test_sub_spaces_are_drawn_whole() -> None:
     seen = {d["model_name"] for d in found}
     assert seen == {"maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn"}
     for drawn in found:
-        assert ("min_size" in drawn) == (drawn["model_name"] == "maskrcnn_resnet34_fpn") == (drawn["momentum"] > 0.5)
+        assert (
+            ("min_size" in drawn)
+            == (drawn["model_name"] == "maskrcnn_resnet34_fpn")
+            == (drawn["momentum"] > 0.5)
+        )

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -36,16 +37,16 @@ def job() -> ImageInstanceSegmentationJob:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Let the child be a script instead of a training; it finds the trial's directory in DIRECTORY."""
-    real = supervise.subprocess.Popen
 
     def popen(command: list[str], **options: object) -> object:
         directory = repr(str(Path(command[-1]).parent))
-        return real([sys.executable, "-c", f"DIRECTORY = {directory}\n{script}"], **options)
+        return POPEN([sys.executable, "-c", f"DIRECTORY = {directory}\n{script}"], **options)
 
     monkeypatch.setattr(supervise.subprocess, "Popen", popen)
     monkeypatch.setattr(supervise, "POLL_SECONDS", 0.05)
 
 
+POPEN = subprocess.Popen
 EPOCH = """
 import json, pathlib, time
 with open(DIRECTORY + "/metrics.jsonl", "a") as stream:
@@ -118,8 +119,8 @@ def test_what_the_child_prints_is_kept(
 def test_processes_that_the_child_leaves_are_ended(
     job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = "import subprocess, os\np = subprocess.Popen(['sleep', '60'])\nopen(DIRECTORY + '/pid', 'w').write(str(p.pid))"
-    pretend(monkeypatch, EPOCH + left)
+    left = "import subprocess\np = subprocess.Popen(['sleep', '60'])\n"
+    pretend(monkeypatch, EPOCH + left + "open(DIRECTORY + '/pid', 'w').write(str(p.pid))")
     trial = supervise.run_slot(job, tmp_path, tmp_path / "run")
     pid = int(Path(trial.directory, "pid").read_text())
     for _ in range(50):
@@ -137,9 +138,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_an_impossible_draw_is_a_failed_trial(
-    job: ImageInstanceSegmentationJob, tmp_path: Path
-) -> None:
+def test_an_impossible_draw_is_a_failed_trial(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
     job.set_training_parameters(max_size=32)
     trial = supervise.run_slot(job, tmp_path, tmp_path / "run")
     assert trial.state == "failed"

@@ -75,7 +75,9 @@ def test_twice_the_same(trained: Callable[..., Trained]) -> None:
 
 def test_checkpoint_frequency(trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
     saved = []
-    monkeypatch.setattr(room.checkpoint, "save", lambda path, model, state: saved.append((path.name, state.epoch)))
+    monkeypatch.setattr(
+        room.checkpoint, "save", lambda path, model, state: saved.append((path.name, state.epoch))
+    )
     trained(number_of_epochs=5, checkpoint_frequency=2, evaluation_frequency=5)
     assert [epoch for name, epoch in saved if name == "last.safetensors"] == [2, 4, 5]
 
@@ -119,8 +121,12 @@ def test_early_stopping_ends_a_training(
     assert len(lines) == 3
 
 
-def test_divergence_ends_with_advice(trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_loss", lambda model, *_: sum(p.sum() for p in model.parameters()) * float("nan"))
+def test_divergence_ends_with_advice(
+    trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        room, "_loss", lambda model, *_: sum(p.sum() for p in model.parameters()) * float("nan")
+    )
     with pytest.raises(StageError, match="the loss is nan in epoch 1; lower learning_rate"):
         trained(number_of_epochs=1)
 

@@ -1,0 +1,52 @@
+"""Resizing of pictures, equal to the pixel in torch and in ONNX."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.jit._trace import is_tracing
+from torch.nn import functional
+from torch.onnx.operators import shape_as_tensor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's pictures, red, green, blue, in 0 ... 1."""
+
+Target = dict[str, Tensor]
+
+
+class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no type information
+    """torchvision's normalisation, resizing and padding, with sizes from whole numbers only.
+
+    torchvision multiplies the sides by a fraction, as a double in torch and as a float32 in an exported
+    graph, and rounds down: for some picture sizes the two differ by a pixel. Here the shorter side becomes
+    min_size, or the longer one max_size if it would be above that, and the other side is
+    `side * wanted // other`, the same in both.
+    """
+
+    def __init__(self, min_size: int, max_size: int) -> None:
+        super().__init__(min_size, max_size, list(MEAN), list(STD))
+
+    def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
+        """A picture (3, H, W), and its target, at the size that the network works on."""
+        before = image.shape[-2:]
+        size = self._size(image)
+        image = functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+        if target is None:
+            return image, target
+        changed = {**target, "boxes": resize_boxes(target["boxes"], before, image.shape[-2:])}
+        if "masks" in target:
+            changed["masks"] = functional.interpolate(target["masks"][:, None].float(), size=size)[
+                :, 0
+            ].byte()
+        return image, changed
+
+    def _size(self, image: Tensor) -> list[Any]:
+        sides = shape_as_tensor(image)[-2:]
+        short, long = sides.min(), sides.max()
+        wanted, most = self.min_size[-1], self.max_size
+        fits = wanted * long <= most * short
+        size = torch.where(fits, sides * wanted // short, sides * most // long).clamp(min=1)
+        # A graph keeps the two numbers open; torch itself wants them as numbers.
+        return [size[0], size[1]] if is_tracing() else size.tolist()  # type: ignore[no-untyped-call]

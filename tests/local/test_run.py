@@ -1,0 +1,144 @@
+"""Whole runs under kfp.local, on real pictures, and what becomes of them when something dies."""
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from maskline import Input, automl, study
+from maskline.automl import SearchSpace
+from maskline.errors import StageError
+from maskline.job import ImageInstanceSegmentationJob
+from maskline.pictures import open_upright
+from maskline.pipelines.local_runner import Progress, RunFiles, run_local
+from maskline.sample_data import write_sample_data
+from maskline.sweep import Choice
+
+pytestmark = pytest.mark.local
+
+
+def make_job(data: Path, kind: str, *, trials: int = 1, **parameters: object) -> ImageInstanceSegmentationJob:
+    job = automl.image_instance_segmentation(
+        training_data=Input(type=kind, path=str(data)), target_column_name="label"
+    )
+    job.set_limits(max_trials=trials, max_concurrent_trials=2)
+    job.set_training_parameters(
+        **{
+            "model_name": "maskrcnn_resnet18_fpn_light",
+            "number_of_epochs": 1,
+            "number_of_workers": 0,
+            "min_size": 128,
+            "max_size": 192,
+            "random_seed": 1,
+            **parameters,
+        }
+    )
+    if trials > 1:
+        job.extend_search_space(SearchSpace(learning_rate=Choice([0.001, 0.002])))
+    return job
+
+
+def official(run: RunFiles, kind: str) -> list[float]:
+    """The twelve numbers as pycocotools itself gives them, from the files that the run left."""
+    (truth,) = run.directory.glob("pipeline/*/data-preparation/prepared/validation.json")
+    coco = COCO(str(truth))
+    evaluator = COCOeval(coco, coco.loadRes(str(run.directory / "predictions.json")), kind)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    return [float(value) for value in evaluator.stats]
+
+
+@pytest.mark.parametrize("name", ["fruits_nuts", "dsb2018"])
+def test_real_pictures(name: str, shared_data: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if name == "fruits_nuts":
+        job = make_job(shared_data / "fruits_nuts", "coco")
+    else:
+        job = make_job(request.getfixturevalue("dsb2018_jsonl"), "mltable")
+    files = run_local(job, tmp_path / "run")
+    assert files.report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    numbers = json.loads(files.metrics.read_text(encoding="utf-8"))
+    assert list(numbers["mask"].values()) == pytest.approx(official(files, "segm"), abs=1e-9)
+
+    (truth,) = files.directory.glob("pipeline/*/data-preparation/prepared/validation.json")
+    picture = np.asarray(
+        open_upright(json.loads(truth.read_text(encoding="utf-8"))["images"][0]["file_name"])
+    )
+    session = onnxruntime.InferenceSession(str(files.onnx))
+    boxes, labels, scores, masks = session.run(None, {"image": picture})
+    assert masks.shape == (len(scores), *picture.shape[:2])
+    assert len(boxes) == len(labels) == len(scores)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample_data(tmp_path_factory.mktemp("drawn") / "data", pictures=30, size=64) / "train"
+
+
+def killer(run: Path, how_many: int) -> Callable[[Progress], None]:
+    """Kills the training processes of the first trials, with SIGKILL."""
+    killed: set[int] = set()
+
+    def watch(progress: Progress) -> None:
+        if not progress.trials:
+            return
+        for trial in study.open_study(run).get_trials(deepcopy=False):
+            pid = trial.user_attrs.get("pid")
+            if pid and trial.number not in killed and len(killed) < how_many:
+                killed.add(trial.number)
+                os.kill(pid, signal.SIGKILL)
+
+    return watch
+
+
+def test_a_killed_trial_costs_itself_only(drawn: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = make_job(drawn, "mltable", trials=3, min_size=64, max_size=64)
+    files = run_local(job, run, watch=killer(run, 1))
+    with files.leaderboard.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["state"] for row in rows) == ["complete", "complete", "failed"]
+    (failed,) = [row for row in rows if row["state"] == "failed"]
+    assert "killed by SIGKILL" in failed["reason"]
+    assert float(rows[0]["score"]) == max(float(row["score"]) for row in rows if row["score"])
+    assert files.onnx.exists()
+
+
+def test_all_trials_killed(drawn: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = make_job(drawn, "mltable", trials=2, min_size=64, max_size=64)
+    with pytest.raises(StageError, match="trial_selection failed: ") as error:
+        run_local(job, run, watch=killer(run, 2))
+    assert "killed by SIGKILL" in str(error.value)
+    assert not (run / "report.html").exists()
+
+
+def test_bad_data_are_one_clear_line(tmp_path: Path) -> None:
+    data = write_sample_data(tmp_path / "data", pictures=12, size=64) / "train"
+    for picture in list((data / "images").iterdir())[:3]:
+        picture.write_bytes(b"no picture")
+    with pytest.raises(StageError, match="data_preparation failed: ") as error:
+        run_local(make_job(data, "mltable"), tmp_path / "run")
+    assert "max_bad_fraction" in str(error.value)
+
+
+def test_nothing_of_kfp_leaks(drawn: Path, tmp_path: Path) -> None:
+    import builtins
+    import logging
+
+    before = (builtins.print, logging.getLogger().handlers[:], logging.getLogger().level)
+    seen: list[dict[str, str]] = []
+    job = make_job(drawn, "mltable", min_size=64, max_size=64)
+    run_local(job, tmp_path / "run", watch=lambda progress: seen.append(dict(progress.stages)))
+    assert (builtins.print, logging.getLogger().handlers[:], logging.getLogger().level) == before
+    assert set(seen[-1].values()) == {"done"}
+    assert any(stages["sweep_trial"] == "running" for stages in seen)
+    assert (tmp_path / "run/logs/kfp.log").stat().st_size > 1000

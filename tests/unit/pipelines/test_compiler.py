@@ -1,0 +1,142 @@
+"""A job becomes a pipeline that says what the job says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maskline import Input, automl
+from maskline.automl import SearchSpace
+from maskline.errors import JobError, StageError, VersionError
+from maskline.job import ImageInstanceSegmentationJob
+from maskline.pipelines import compiler
+from maskline.pipelines.compiler import compile_job, pipeline_name, plan
+from maskline.stages import pack, stage
+from maskline.sweep import Uniform
+
+
+@pytest.fixture
+def job() -> ImageInstanceSegmentationJob:
+    made = automl.image_instance_segmentation(
+        training_data=Input(type="mltable", path="/data/train"),
+        target_column_name="label",
+        display_name="Nuts & Figs, 2nd",
+    )
+    made.set_limits(max_trials=7, max_concurrent_trials=9)
+    made.extend_search_space(SearchSpace(learning_rate=Uniform(0.001, 0.01)))
+    return made
+
+
+def test_slots_and_parallelism(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    ir = compile_job(job, tmp_path / "pipeline.yaml")
+    (loop,) = [task for task in ir["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
+    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == list(range(7))
+    assert loop["iteratorPolicy"]["parallelismLimit"] == 7
+
+
+def test_the_journey(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    ir = compile_job(job, tmp_path / "pipeline.yaml")
+    tasks = ir["root"]["dag"]["tasks"]
+    after = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
+    (loop,) = [name for name in after if name.startswith("for-loop")]
+    assert after["data-preparation"] == set()
+    assert after[loop] == {"data-preparation"}
+    assert after["trial-selection"] == {"data-preparation", loop}
+    assert after["evaluation"] == {"data-preparation", "trial-selection"}
+    assert after["onnx-export"] == {"data-preparation", "trial-selection", "evaluation"}
+
+
+def test_what_a_scheduler_changes_is_a_parameter(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    ir = compile_job(job, tmp_path / "pipeline.yaml")
+    parameters = ir["root"]["inputDefinitions"]["parameters"]
+    assert parameters.keys() >= {"job", "training_data", "validation_data", "test_data", "checkpoint_run_id"}
+    assert parameters["training_data"]["defaultValue"] == "/data/train"
+    assert all("defaultValue" in parameter for parameter in parameters.values())
+
+
+def test_trials_run_on_gpu_nodes_with_shared_memory_and_the_runs_volume(
+    job: ImageInstanceSegmentationJob, tmp_path: Path
+) -> None:
+    compile_job(job, tmp_path / "pipeline.yaml")
+    ir, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    executors = ir["deploymentSpec"]["executors"]
+    gpus = {
+        name.removeprefix("exec-"): executor["container"].get("resources", {}).get("accelerator", {})
+        for name, executor in executors.items()
+    }
+    assert gpus["sweep-trial"] == gpus["evaluation"] != {}
+    assert gpus["data-preparation"] == gpus["trial-selection"] == gpus["onnx-export"] == {}
+    kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert kubernetes["exec-sweep-trial"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+    assert all(executor["pvcMount"] for executor in kubernetes.values())
+    images = {name: executor["container"]["image"] for name, executor in executors.items()}
+    assert "maskline-trainer:" in images["exec-sweep-trial"]
+    assert "maskline-light:" in images["exec-data-preparation"]
+
+
+def test_relative_data_are_found_from_the_jobs_folder(
+    job: ImageInstanceSegmentationJob, tmp_path: Path
+) -> None:
+    data = job.to_dict()
+    data["training_data"]["path"] = "./train"
+    moved = ImageInstanceSegmentationJob.from_dict(data, base_path=tmp_path)
+    assert plan(moved).training_data == str(tmp_path / "train")
+
+
+@pytest.mark.parametrize(
+    ("display_name", "expected"),
+    [("Nuts & Figs, 2nd", "nuts-figs-2nd"), ("—", "instance-segmentation"), ("x" * 300, "x" * 100)],
+)
+def test_pipeline_name(job: ImageInstanceSegmentationJob, display_name: str, expected: str) -> None:
+    job.display_name = display_name
+    assert pipeline_name(job) == expected
+
+
+def test_a_job_that_cannot_run_is_not_compiled(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    job.set_training_parameters(tile_grid_size="3x2")
+    with pytest.raises(JobError, match="tile_grid_size=3x2 can't be honoured"):
+        compile_job(job, tmp_path / "pipeline.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipeline_file_is_yaml(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="must end in .yaml"):
+        compile_job(job, tmp_path / "pipeline.json")
+
+
+def test_what_the_lint_finds_is_not_left_behind(
+    job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "lint", lambda ir: ["something is wrong"])
+    with pytest.raises(StageError, match="something is wrong"):
+        compile_job(job, tmp_path / "pipeline.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestTheDoorOfAStage:
+    def test_the_job_arrives_as_it_was(self, job: ImageInstanceSegmentationJob) -> None:
+        with stage("evaluation", pack(job)) as arrived:
+            assert arrived == job
+
+    def test_another_version_is_refused_by_both_names(self, job: ImageInstanceSegmentationJob) -> None:
+        old = json.dumps({**json.loads(pack(job)), "maskline": "0.0.1"})
+        wanted = r"compiled by maskline 0.0.1 and this image carries 0\.1"
+        with pytest.raises(VersionError, match=wanted), stage("evaluation", old):
+            pass
+
+    def test_the_journal_tells_of_beginning_and_end(
+        self, job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MASKLINE_STAGE_JOURNAL", str(tmp_path / "journal"))
+        with stage("evaluation", pack(job)):
+            pass
+        with pytest.raises(StageError), stage("onnx_export", pack(job)):
+            raise StageError("no disk")
+        events = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
+        assert [(e["stage"], e["event"], e["reason"]) for e in events] == [
+            ("evaluation", "began", ""),
+            ("evaluation", "ended", ""),
+            ("onnx_export", "began", ""),
+            ("onnx_export", "failed", "no disk"),
+        ]
