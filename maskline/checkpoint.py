@@ -52,6 +52,7 @@ def save(path: Path, model: nn.Module, checkpoint: Checkpoint) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, partial, metadata={HEADER: json.dumps(asdict(checkpoint))})
+    partial.chmod(0o644)  # safetensors lets nobody else read; later stages may run as another user
     os.replace(partial, path)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from maskline import artifacts, study
 from maskline.artifacts import TrialRecord
 from maskline.errors import JobError, StageError
+from maskline.inputs import resolve
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.settings import complete, weights_wanted
 from maskline.stages import JOURNAL_VARIABLE, NAMES
@@ -134,7 +135,7 @@ def run_local(
         raise JobError(f"the run directory {directory} is not empty; choose another, or remove it")
     logs = directory / "logs"
     logs.mkdir(parents=True)
-    job.dump(directory / "job.yaml")
+    _absolute(job).dump(directory / "job.yaml")
     compile_job(job, directory / "pipeline.yaml")
     progress = Progress()
     with (logs / "kfp.log").open("w", encoding="utf-8") as log:
@@ -185,6 +186,15 @@ def models(job: ImageInstanceSegmentationJob) -> list[str]:
         knob = space.knobs.get("model_name", complete({}).model_name)
         found += [str(value) for value in getattr(knob, "values", [knob])]
     return list(dict.fromkeys(found))
+
+
+def _absolute(job: ImageInstanceSegmentationJob) -> ImageInstanceSegmentationJob:
+    """The same job, that finds its data from any folder."""
+    plain = job.to_dict()
+    for name in ("training_data", "validation_data", "test_data"):
+        if (data := getattr(job, name)) is not None:
+            plain[name]["path"] = resolve(data, job.base_path, job.properties)
+    return ImageInstanceSegmentationJob.from_dict(plain, base_path=job.base_path)
 
 
 def _installed(package: str) -> bool:

@@ -42,24 +42,24 @@ class Display:
         if self._live:
             self._live.update(_page(progress, self._trials))
             return
-        for line in _lines(progress, self._trials):
+        for line in _lines(progress):
             if line not in self._said:
                 self._said.add(line)
                 self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _lines(progress: Progress, trials: int) -> Iterator[str]:
+def _lines(progress: Progress) -> Iterator[str]:
     """What has happened so far, a line an event."""
     for name, state in progress.stages.items():
         if state != "waiting":
             yield f"{name}: {state}"
         if name == "sweep_trial":
             for trial in progress.trials:
-                yield from _trial_lines(trial, trials)
+                yield from _trial_lines(trial)
 
 
-def _trial_lines(trial: TrialRecord, trials: int) -> Iterator[str]:
-    name = f"  trial {trial.number + 1} of {trials}"
+def _trial_lines(trial: TrialRecord) -> Iterator[str]:
+    name = f"  trial {trial.number}"
     yield f"{name}: started {_parameters(trial)}".rstrip()
     for epoch, score in trial.curve:
         yield f"{name}: epoch {epoch} of {trial.epochs}, score {score:.4f}"
@@ -92,7 +92,7 @@ def _row(trial: TrialRecord, best: float | None) -> list[RenderableType]:
     score = "" if not trial.curve else f"{trial.curve[-1][1]:.4f}"
     top = "" if trial.score is None else f"{trial.score:.4f}"
     return [
-        str(trial.number + 1),
+        str(trial.number),
         Text(trial.state, style=STATES[trial.state]),
         f"{trial.epochs_done}/{trial.epochs}" if trial.epochs else "",
         score,

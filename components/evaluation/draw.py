@@ -45,6 +45,7 @@ def overlay_masks(
     results: Sequence[Mapping[str, Any]],
     colours: Mapping[int, Colour],
     names: Mapping[int, str] | None = None,
+    least: int = 0,
 ) -> Image.Image:
     """A copy of the picture, at most 480 x 640 pixels, with masks, outlines and labels over it.
 
@@ -54,10 +55,12 @@ def overlay_masks(
             have them. Those with higher scores lie on top; without scores, smaller ones do.
         colours: by category id.
         names: what labels say before the score, by category id; no names, no labels without a score.
+        least: width in pixels that smaller pictures are enlarged to.
     """
     width, height = image.size
-    small = image.convert("RGB")
-    small.thumbnail((WIDEST, TALLEST), Image.Resampling.LANCZOS)
+    factor = min(WIDEST / width, TALLEST / height, max(1.0, least / width))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     canvas = np.asarray(small, dtype=np.float32).copy()
     encoded = [as_rle(found["segmentation"], height, width) for found in results]
     areas = [int(rle.area(mask)) for mask in encoded]
@@ -66,7 +69,7 @@ def overlay_masks(
     for index in order:
         found = results[index]
         colour = CROWD if found.get("iscrowd") else colours[found["category_id"]]
-        mask = _shrink(rle.decode(encoded[index]), small.size)
+        mask = _resized(rle.decode(encoded[index]), small.size)
         if mask.any():
             _paint(canvas, mask, colour)
             labels.append((_label(found, names or {}), colour, mask))
@@ -103,7 +106,7 @@ def _colour(index: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _shrink(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _resized(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.bool_]:
     """A mask (height, width) at another size (width, height): a pixel is in where half of it is."""
     full = Image.fromarray(mask * np.uint8(255))
     if full.size == size:

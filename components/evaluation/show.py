@@ -10,6 +10,9 @@ from maskline.pictures import open_upright
 from .choose import PictureScore
 from .draw import Colour, jpeg_uri, overlay_masks
 
+LEAST = 400
+"""Width in pixels that small pictures are enlarged to, so that there is room for labels."""
+
 
 def show(
     chosen: Sequence[PictureScore],
@@ -64,8 +67,8 @@ def _drawn(
         return {"problem": f"The picture can't be opened: {error}", "truth": "", "predicted": ""}
     return {
         "problem": "",
-        "truth": jpeg_uri(overlay_masks(image, objects, colours)),
-        "predicted": jpeg_uri(overlay_masks(image, detections, colours, names)),
+        "truth": jpeg_uri(overlay_masks(image, objects, colours, least=LEAST)),
+        "predicted": jpeg_uri(overlay_masks(image, detections, colours, names, LEAST)),
     }
 
 

@@ -144,6 +144,7 @@ def train(spec: TrialSpec) -> None:
             checkpoint.save(files.last, model, state)
         line["seconds"] = round(time.time() - started, 2)
         _append(files.metrics, line)
+        print(f"epoch {epoch} of {settings.number_of_epochs}: {_told(line)}")
         if stopping.over or late:
             print("stopped early: " + ("out of time" if late else "no more improvement"))
             break
@@ -211,6 +212,11 @@ def _validation_loss(
             total += _loss(model, pictures, targets, device).item() * len(pictures)
             pictures_seen += len(pictures)
     return total / pictures_seen
+
+
+def _told(line: dict[str, Any]) -> str:
+    shown = ("train_loss", "learning_rate", "score", "seconds")
+    return ", ".join(f"{name} {line[name]:.4g}" for name in shown if name in line)
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskline import Input, automl, study
+from maskline import Input, automl, load_job, study
 from maskline.automl import SearchSpace
 from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
@@ -64,14 +64,13 @@ def test_real_pictures(name: str, shared_data: Path, request: pytest.FixtureRequ
     else:
         job = make_job(request.getfixturevalue("dsb2018_jsonl"), "mltable")
     files = run_local(job, tmp_path / "run")
-    assert files.report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert files.report.read_text(encoding="utf-8").startswith("<!doctype html>")
     numbers = json.loads(files.metrics.read_text(encoding="utf-8"))
     assert list(numbers["mask"].values()) == pytest.approx(official(files, "segm"), abs=1e-9)
 
     (truth,) = files.directory.glob("pipeline/*/data-preparation/prepared/validation.json")
-    picture = np.asarray(
-        open_upright(json.loads(truth.read_text(encoding="utf-8"))["images"][0]["file_name"])
-    )
+    first = json.loads(truth.read_text(encoding="utf-8"))["images"][0]
+    picture = np.asarray(open_upright(first["file_name"]))
     session = onnxruntime.InferenceSession(str(files.onnx))
     boxes, labels, scores, masks = session.run(None, {"image": picture})
     assert masks.shape == (len(scores), *picture.shape[:2])
@@ -141,4 +140,5 @@ def test_nothing_of_kfp_leaks(drawn: Path, tmp_path: Path) -> None:
     assert (builtins.print, logging.getLogger().handlers[:], logging.getLogger().level) == before
     assert set(seen[-1].values()) == {"done"}
     assert any(stages["sweep_trial"] == "running" for stages in seen)
+    assert load_job(tmp_path / "run/job.yaml").problems() == []
     assert (tmp_path / "run/logs/kfp.log").stat().st_size > 1000

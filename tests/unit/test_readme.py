@@ -17,7 +17,7 @@ README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 MARK = re.compile(r"(<!-- knobs -->\n).*?(<!-- /knobs -->)", re.DOTALL)
 # `maskline run` with a real sweep is the demo's, and the local tests'.
-SHORT = {"number_of_epochs: 8": "number_of_epochs: 1", "max_trials: 3": "max_trials: 1"}
+SHORT = {"number_of_epochs: 4": "number_of_epochs: 1", "max_trials: 3": "max_trials: 1"}
 
 
 def commands() -> list[list[str]]:

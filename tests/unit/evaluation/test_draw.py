@@ -42,6 +42,11 @@ def test_polygons_and_crowds():
     assert drawn[55, 80].tolist() == [100, 100, 100]
 
 
+def test_small_pictures_grow_where_that_is_asked_for():
+    assert overlay_masks(Image.new("RGB", (90, 60)), [], {}, least=180).size == (180, 120)
+    assert overlay_masks(Image.new("RGB", (60, 600)), [], {}, least=180).size == (64, 640)
+
+
 @pytest.mark.parametrize(
     ("size", "shown"), [((960, 400), (480, 200)), ((500, 1280), (250, 640)), ((90, 60), (90, 60))]
 )

@@ -144,7 +144,7 @@ def test_pictures_and_charts_are_inside(html):
         kind, data = attrs["src"].split(";base64,")
         content = base64.b64decode(data)
         if kind == "data:image/jpeg":
-            assert Image.open(io.BytesIO(content)).size == (160, 120)
+            assert Image.open(io.BytesIO(content)).size == (400, 300)
         else:
             assert b"<svg" in content
     assert len(html) < 1_000_000

@@ -41,12 +41,12 @@ def test_a_log_says_each_thing_once() -> None:
         "data_preparation: running",
         "data_preparation: done",
         "sweep_trial: running",
-        "  trial 1 of 3: started learning_rate=0.001235",
-        "  trial 1 of 3: epoch 2 of 4, score 0.5000",
-        "  trial 1 of 3: epoch 4 of 4, score 0.4000",
-        "  trial 1 of 3: complete, best score 0.5000 in epoch 2",
-        "  trial 2 of 3: started learning_rate=0.002",
-        "  trial 2 of 3: failed, killed by SIGKILL",
+        "  trial 0: started learning_rate=0.001235",
+        "  trial 0: epoch 2 of 4, score 0.5000",
+        "  trial 0: epoch 4 of 4, score 0.4000",
+        "  trial 0: complete, best score 0.5000 in epoch 2",
+        "  trial 1: started learning_rate=0.002",
+        "  trial 1: failed, killed by SIGKILL",
         "sweep_trial: done",
     ]
 
@@ -58,5 +58,5 @@ def test_a_terminal_shows_a_table() -> None:
     assert "1:15" in page
     assert "2 of 3 trials ended" in page
     row = next(line for line in page.splitlines() if "complete" in line)
-    assert row.split() == ["1", "complete", "4/4", "0.4000", "0.5000", "learning_rate=0.001235"]
+    assert row.split() == ["0", "complete", "4/4", "0.4000", "0.5000", "learning_rate=0.001235"]
     assert "killed by SIGKILL" in page
