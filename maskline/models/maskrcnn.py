@@ -15,6 +15,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskline.settings import TrainingSettings, weights_wanted
 
+from .proposals import LogitRankedProposals
 from .resizing import ExactTransform
 
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
@@ -87,6 +88,7 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
         box_detections_per_img=settings.box_detections_per_image,
     )
     model.transform = ExactTransform(settings.min_size, settings.max_size)
+    model.rpn.__class__ = LogitRankedProposals  # the same network; only the ranking is another
     return model
 
 

@@ -152,3 +152,15 @@ def test_disagreement_fails_the_stage_and_leaves_the_table(
     with pytest.raises(ParityError, match=r"on one.png: scores differ by 0.3"):
         deliver(tiny_prepared, model_folder, tmp_path)
     assert json.loads((tmp_path / PARITY).read_text())["pictures"][0]["breach"]
+
+
+def test_even_an_untrained_model_agrees_on_real_pictures(shared_data: Path, tmp_path: Path) -> None:
+    """Its scores all but tie, so that the least difference in size or ranking shows."""
+    torch.manual_seed(0)
+    settings = complete({"model_name": "maskrcnn_resnet18_fpn_light", "min_size": 320, "max_size": 640})
+    model = picture_model(build_model(settings, 3), settings, 0.0)
+    export(model, SAID, tmp_path / "noise.onnx")
+    folder = shared_data / "coco_crowd/images"
+    files = [str(folder / f"{name:012d}.jpg") for name in (30, 71, 72)]
+    measured = measure(model, Graph(tmp_path / "noise.onnx"), files, 0.0)
+    assert [(one.detections, one.breach) for one in measured] == [(100, "")] * 3
