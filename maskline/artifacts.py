@@ -7,13 +7,14 @@ prepared/                   data_preparation -> every other stage
 RUN/                        the run directory: what must outlive a pod
     study.journal           the sweep's study (see maskline.study)
     trials/N/               one trial, see TrialDirectory
+    model/                  of the best trial, as trial_selection hands it over
 leaderboard/                trial_selection -> evaluation
     leaderboard.csv  leaderboard.png  trials.json
 model/                      trial_selection -> evaluation, onnx_export
     checkpoint.safetensors  see maskline.checkpoint
     labels.json             class names, index 0 is the first class (there is no background here)
 evaluation/
-    metrics.json  predictions.json  report.html
+    metrics.json  predictions.json  predictions_bbox.json
 onnx/
     model.onnx  labels.json  parity.json
 """
@@ -29,6 +30,7 @@ LABELS = "labels.json"
 LEADERBOARD = "leaderboard.csv"
 LEADERBOARD_PICTURE = "leaderboard.png"
 METRICS = "metrics.json"
+MODEL_FOLDER = "model"
 MODEL = "model.onnx"
 PARITY = "parity.json"
 PREDICTIONS = "predictions.json"

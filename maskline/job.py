@@ -265,6 +265,11 @@ class ImageInstanceSegmentationJob(JobFields):
         """
         return problems(self, check_data)
 
+    def unread(self) -> list[str]:
+        """Fields that are set and that no stage reads yet: they are kept, and nothing depends on them."""
+        placing = ("compute", "resources", "identity", "queue_settings", "environment_id")
+        return [name for name in (*placing, "outputs", "log_verbosity") if name in self.model_fields_set]
+
     def validate(self, check_data: bool = True) -> None:  # type: ignore[override]
         """Refuse a job that can't run.
 

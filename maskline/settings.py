@@ -318,6 +318,28 @@ def weights_wanted(settings: TrainingSettings) -> str:
     return chosen if chosen is not None else PUBLISHED_WEIGHTS.get(settings.model_name, ("none",))[0]
 
 
+def _starts(settings: TrainingSettings) -> list[str]:
+    """What contradicts itself about where training starts, and what it is judged by."""
+    found = []
+    run, weights = settings.checkpoint_run_id, settings.advanced.pretrained_weights
+    if run is not None and weights is not None:
+        found.append(
+            f"checkpoint_run_id={run} and advanced_settings.pretrained_weights={weights} are two starts of "
+            "one training; remove one"
+        )
+    if settings.layers_to_freeze and run is None and weights_wanted(settings) == "none":
+        found.append(
+            f"layers_to_freeze={settings.layers_to_freeze} would freeze random layers, since training starts "
+            "from scratch; remove it, or set advanced_settings.pretrained_weights"
+        )
+    if settings.advanced.primary_iou != "0.50" and "voc" in settings.validation_metric_type:
+        found.append(
+            f"advanced_settings.primary_iou={settings.advanced.primary_iou} has no meaning for "
+            f"validation_metric_type={settings.validation_metric_type}, whose score is VOC's; choose coco"
+        )
+    return found
+
+
 def obstacles(settings: TrainingSettings) -> list[str]:
     """Why these settings can't be trained with: one line a reason, empty if they can.
 
@@ -339,6 +361,7 @@ def obstacles(settings: TrainingSettings) -> list[str]:
             f"advanced_settings.pretrained_weights=coco: none are published for {settings.model_name}; "
             "choose imagenet, none, or a file or URI"
         )
+    found += _starts(settings)
     for name in ("optimizer", "learning_rate_scheduler"):
         if getattr(settings, name) == "none":
             kind = type(getattr(settings, name))

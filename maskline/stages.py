@@ -1,7 +1,6 @@
 """What every stage does at its door: read the job, say that it began and how it ended."""
 
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -14,14 +13,6 @@ from .job import ImageInstanceSegmentationJob
 
 JOURNAL_VARIABLE = "MASKLINE_STAGE_JOURNAL"
 """Environment variable with the file that stages of a local run report to."""
-LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-}
-"""What `log_verbosity` means for what is logged."""
 NAMES = ("data_preparation", "sweep_trial", "trial_selection", "evaluation", "onnx_export")
 
 
@@ -41,10 +32,7 @@ def stage(name: str, job: str) -> Iterator[ImageInstanceSegmentationJob]:
     """
     _tell(name, "began")
     try:
-        unpacked = _unpack(job)
-        level = LEVELS.get(unpacked.log_verbosity.value, logging.INFO)
-        logging.getLogger("maskline").setLevel(level)
-        yield unpacked
+        yield _unpack(job)
     except BaseException as error:
         text = str(error) if isinstance(error, MasklineError) else f"{type(error).__name__}: {error}"
         _tell(name, "failed", text)

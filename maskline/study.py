@@ -22,18 +22,44 @@ DIRECTORY = "directory"
 EPOCHS = "epochs"
 EPOCHS_DONE = "epochs_done"
 SECONDS = "seconds"
-SEEN = "seen"
+PID = "pid"
+FINGERPRINT = "fingerprint"
 REASON = "reason"
 
 
-def open_study(run: Path) -> optuna.Study:
+def run_directory(run_root: str, run_name: str, run_id: str) -> Path:
+    """The directory of a run, which all its trials share.
+
+    Args:
+        run_root: folder of the run directories.
+        run_name: name of the directory; empty for run_id.
+        run_id: the id that KFP gave the run.
+
+    Raises:
+        StageError: run_root is a URI; a study needs a file system that all trials mount.
+    """
+    if "://" in run_root:
+        raise StageError(
+            f"run_root={run_root} is a URI; give a folder on a volume "
+            "that all trials mount, such as /maskline/runs"
+        )
+    return Path(run_root) / (run_name or run_id)
+
+
+def find_run(named: str, run_root: Path) -> str:
+    """Where a run lies that `checkpoint_run_id` names: a bare name is a directory below run_root."""
+    return named if "/" in named else str(run_root / named)
+
+
+def open_study(run: Path, fingerprint: str = "") -> optuna.Study:
     """The study of a run, made where there is none yet.
 
     Args:
         run: the run directory, on a file system that all trials share.
+        fingerprint: of job and data; a study remembers it, and takes trials of no other.
 
     Raises:
-        StageError: the directory can't be written.
+        StageError: the directory can't be written, or holds the study of another job or other data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -41,9 +67,22 @@ def open_study(run: Path) -> optuna.Study:
         storage = JournalStorage(JournalFileBackend(str(run / JOURNAL)))
     except OSError as error:
         raise StageError(f"the run directory {run} can't be written: {error}; choose another") from error
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name=run.name, storage=storage, direction="maximize", load_if_exists=True
     )
+    if fingerprint and study.user_attrs.setdefault(FINGERPRINT, fingerprint) != fingerprint:
+        raise StageError(
+            f"the run directory {run} holds the trials of another job or of other data; "
+            "give this run another run_name, or none"
+        )
+    if fingerprint:
+        study.set_user_attr(FINGERPRINT, fingerprint)
+    return study
+
+
+def fingerprint(job: str, digest: str) -> str:
+    """One short text for a packed job and the digest of its data."""
+    return hashlib.sha256(f"{job}\n{digest}".encode()).hexdigest()[:16]
 
 
 def seed_of(run_name: str, chosen: int | None) -> int:

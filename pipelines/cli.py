@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+UNREAD = "kept, and not read by any stage yet"
 JobFile = Annotated[Path, typer.Argument(help="The job, a YAML file.", metavar="JOB")]
 
 
@@ -44,13 +45,19 @@ def _options(
 
 
 @app.command(epilog="Example: `maskline validate job.yaml`")
-def validate(job: JobFile) -> None:
-    """Check a job in full, its data included, and start nothing."""
+def validate(
+    job: JobFile,
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Look whether data on this machine exist.")
+    ] = True,
+) -> None:
+    """Tell all problems of a job at once, missing data included, and start nothing."""
     from maskline.job import load_job
 
-    from .local_runner import check
-
-    check(load_job(job))
+    loaded = load_job(job)
+    loaded.validate(check_data=data)
+    if names := loaded.unread():
+        _note(f"{', '.join(names)}: {UNREAD}")
     out.print(f"{job} is a valid job", highlight=False)
 
 
@@ -67,7 +74,7 @@ def run(
     """Run a job on this machine: data, sweep, evaluation, ONNX file, report."""
     from maskline.job import load_job
 
-    from .compiler import pipeline_name, unused
+    from .compiler import pipeline_name
     from .local_runner import AT_ONCE, run_local
     from .progress import Display
 
@@ -75,8 +82,8 @@ def run(
     directory = run_dir or Path("runs") / f"{pipeline_name(loaded)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if loaded.limits.concurrent_trials > AT_ONCE:
         _note(f"on one machine {AT_ONCE} trials run at a time, whatever max_concurrent_trials says")
-    if names := unused(loaded):
-        _note(f"{', '.join(names)} say where a cluster runs a job; this run is on this machine")
+    if names := loaded.unread():
+        _note(f"{', '.join(names)}: {UNREAD}")
     out.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     with Display(out, loaded.limits.max_trials) as display:
         files = run_local(loaded, directory, watch=display)
@@ -98,12 +105,15 @@ def compile_(
     """Compile a job to a Kubeflow pipeline (KFP v2 IR), to be uploaded or submitted."""
     from maskline.job import load_job
 
-    from .compiler import compile_job, unused
+    from .compiler import compile_job, outside
+    from .placement import RUN_ROOT, RUN_VOLUME
 
     loaded = load_job(job)
     compile_job(loaded, output)
-    if names := unused(loaded):
-        _note(f"{', '.join(names)} are not read yet: trials ask for one GPU and the volume maskline-runs")
+    if names := loaded.unread():
+        _note(f"{', '.join(names)}: {UNREAD}")
+    for path in outside(loaded):
+        _note(f"{path} is read in the cluster, where only the volume {RUN_VOLUME} is mounted, at {RUN_ROOT}")
     out.print(f"{output} is ready to be uploaded to Kubeflow Pipelines", highlight=False, soft_wrap=True)
 
 
@@ -144,6 +154,9 @@ def main() -> None:
         problems = getattr(error, "problems", None) or [str(error)]
         for problem in problems:
             err.print(f"error: {problem}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        err.print(f"error: {error}; correct the path or its permissions", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted")

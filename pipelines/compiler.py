@@ -1,7 +1,10 @@
 """A job -> a compiled pipeline (KFP's intermediate representation)."""
 
+import json
+import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -14,6 +17,7 @@ from maskline.stages import pack
 
 from .instance_segmentation import Plan, instance_segmentation
 from .lint import lint
+from .placement import RUN_ROOT
 
 
 def compile_job(job: ImageInstanceSegmentationJob, destination: Path) -> dict[str, Any]:
@@ -34,18 +38,47 @@ def compile_job(job: ImageInstanceSegmentationJob, destination: Path) -> dict[st
         raise JobError(problems)
     if destination.suffix not in (".yaml", ".yml"):
         raise JobError(f"{destination} must end in .yaml: KFP reads no other pipeline files")
-    compiler.Compiler().compile(instance_segmentation(plan(job)), str(destination))
-    ir: dict[str, Any] = next(yaml.safe_load_all(destination.read_text(encoding="utf-8")))
-    if findings := lint(ir):
-        destination.unlink()
-        raise StageError("the compiled pipeline would not run as written:\n" + "\n".join(findings))
+    if not destination.parent.is_dir():
+        raise JobError(f"the folder {destination.parent} doesn't exist; make it first")
+    with TemporaryDirectory(dir=destination.parent) as folder:
+        compiled = Path(folder) / destination.name
+        compiler.Compiler().compile(instance_segmentation(plan(job)), str(compiled))
+        ir: dict[str, Any] = next(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+        if findings := lint(ir):
+            raise StageError("the compiled pipeline would not run as written:\n" + "\n".join(findings))
+        os.replace(compiled, destination)
     return ir
 
 
-def unused(job: ImageInstanceSegmentationJob) -> list[str]:
-    """Fields of a job that are set and say where a cluster is to run it, which is fixed for now."""
-    placing = ("compute", "resources", "identity", "queue_settings", "environment_id")
-    return [name for name in placing if name in job.model_fields_set]
+def located(job: ImageInstanceSegmentationJob) -> ImageInstanceSegmentationJob:
+    """The same job, that finds its data and weights from any folder."""
+    plain = job.to_dict()
+    for name in ("training_data", "validation_data", "test_data"):
+        if (data := getattr(job, name)) is not None:
+            plain[name]["path"] = resolve(data, job.base_path, job.properties)
+    chosen = plain.get("training_parameters", {})
+    if "checkpoint_run_id" in chosen:
+        chosen["checkpoint_run_id"] = _from(job.base_path, chosen["checkpoint_run_id"])
+    if "advanced_settings" in chosen:
+        advanced = json.loads(chosen["advanced_settings"])
+        if (weights := advanced.get("pretrained_weights")) not in (None, "none", "coco", "imagenet"):
+            advanced["pretrained_weights"] = _from(
+                job.base_path, weights if "/" in weights else f"./{weights}"
+            )
+            chosen["advanced_settings"] = json.dumps(advanced)
+    return ImageInstanceSegmentationJob.from_dict(plain, base_path=job.base_path)
+
+
+def _from(folder: str, path: str) -> str:
+    """A path as seen from a folder; URIs stay, and bare names, which are those of runs."""
+    return path if "://" in path or "/" not in path else os.path.normpath(os.path.join(folder, path))
+
+
+def outside(job: ImageInstanceSegmentationJob) -> list[str]:
+    """Data paths that a stage in the cluster won't find, since they are on no volume that it mounts."""
+    made = plan(job)
+    paths = (made.training_data, made.validation_data, made.test_data)
+    return [path for path in paths if path and not path.startswith(f"{RUN_ROOT}/")]
 
 
 def plan(job: ImageInstanceSegmentationJob) -> Plan:
@@ -57,7 +90,7 @@ def plan(job: ImageInstanceSegmentationJob) -> Plan:
     return Plan(
         name=pipeline_name(job),
         description=job.description or "Image instance segmentation: sweep, evaluation, ONNX export",
-        job=pack(job),
+        job=pack(located(job)),
         training_data=path(job.training_data),
         validation_data=path(job.validation_data),
         test_data=path(job.test_data),

@@ -64,6 +64,7 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
         training_data: str = plan.training_data,
         validation_data: str = plan.validation_data,
         test_data: str = plan.test_data,
+        data_version: str = "",
         checkpoint_run_id: str = "",
         run_root: str = RUN_ROOT,
         run_name: str = "",
@@ -72,7 +73,11 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
         run = {"run_root": run_root, "run_name": run_name, "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
         preparation = data_preparation(
-            job=job, training_data=training_data, validation_data=validation_data, test_data=test_data
+            job=job,
+            training_data=training_data,
+            validation_data=validation_data,
+            test_data=test_data,
+            data_version=data_version,
         )
         on_any_node(preparation, run_volume)
         prepared = preparation.outputs["prepared"]
@@ -93,7 +98,7 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
         on_gpu_node(evaluated, run_volume)
 
         exported = onnx_export(job=job, prepared=prepared, model=model).after(evaluated)
-        on_any_node(exported, run_volume)
+        on_any_node(exported, run_volume, memory="8Gi")
 
         for task in (preparation, trial, selection, evaluated, exported):
             for name, value in plan.environment.items():

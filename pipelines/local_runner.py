@@ -11,23 +11,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from maskline import artifacts, study
 from maskline.artifacts import TrialRecord
 from maskline.errors import JobError, StageError
-from maskline.inputs import resolve
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.settings import complete, weights_wanted
 from maskline.stages import JOURNAL_VARIABLE, NAMES
 
-from .compiler import compile_job
+from .compiler import compile_job, located
 
 AT_ONCE = 2
 """Iterations of a loop that kfp.local runs at a time, whatever the job asks for."""
+TRAIN_PACKAGES = ("torch", "torchvision", "pycocotools", "onnx", "onnxruntime", "safetensors", "matplotlib")
+"""What comes with the extra [train]."""
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
 """What a run that is interrupted has to end its trials."""
@@ -129,14 +132,18 @@ def run_local(
         WeightsError: weights to start from can't be had.
         StageError: a stage failed; names it and the reason.
     """
-    check(job)
     directory = directory.absolute()
+    check(job, directory.parent)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise JobError(f"the run directory {directory} is not empty; choose another, or remove it")
     logs = directory / "logs"
     logs.mkdir(parents=True)
-    _absolute(job).dump(directory / "job.yaml")
+    located(job).dump(directory / "job.yaml")
     compile_job(job, directory / "pipeline.yaml")
+    if threading.current_thread() is threading.main_thread():
+        # As Ctrl-C does: through the `finally` below, which ends the trials.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _leave)
     progress = Progress()
     with (logs / "kfp.log").open("w", encoding="utf-8") as log:
         engine = subprocess.Popen(
@@ -155,21 +162,28 @@ def run_local(
     return RunFiles(directory)
 
 
-def check(job: ImageInstanceSegmentationJob) -> None:
+def check(job: ImageInstanceSegmentationJob, run_root: Path) -> None:
     """Everything that can be known before a run: the job, the data, the packages, the weights.
+
+    Args:
+        job: the job.
+        run_root: folder of the run directories, where `checkpoint_run_id` may name one.
 
     Raises:
         JobError: all problems at once.
         WeightsError: weights to start from can't be had.
     """
     problems = job.problems()
-    wanting = [name for name in ("torch", "torchvision", "pycocotools", "onnx") if not _installed(name)]
+    wanting = [name for name in TRAIN_PACKAGES if not _installed(name)]
     if wanting:
         problems.append(f"{', '.join(wanting)} not installed; pip install 'maskline[train]'")
     if problems:
         raise JobError(problems)
+    fixed = located(job).fixed_settings()
+    if "checkpoint_run_id" in fixed:
+        fixed["checkpoint_run_id"] = study.find_run(fixed["checkpoint_run_id"], run_root)
     for name in models(job):
-        settings = complete({**job.fixed_settings(), "model_name": name})
+        settings = complete({**fixed, "model_name": name})
         if weights_wanted(settings) != "none" or settings.checkpoint_run_id is not None:
             from maskline.models.weights import fetch
 
@@ -188,15 +202,6 @@ def models(job: ImageInstanceSegmentationJob) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _absolute(job: ImageInstanceSegmentationJob) -> ImageInstanceSegmentationJob:
-    """The same job, that finds its data from any folder."""
-    plain = job.to_dict()
-    for name in ("training_data", "validation_data", "test_data"):
-        if (data := getattr(job, name)) is not None:
-            plain[name]["path"] = resolve(data, job.base_path, job.properties)
-    return ImageInstanceSegmentationJob.from_dict(plain, base_path=job.base_path)
-
-
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
@@ -210,6 +215,10 @@ def _environment(job: ImageInstanceSegmentationJob, directory: Path) -> dict[str
         JOURNAL_VARIABLE: str(directory / "logs" / "stages.jsonl"),
         "MASKLINE_TRIAL_THREADS": str(max(1, cores // at_once)),
     }
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _stop(engine: "subprocess.Popen[bytes]") -> None:
@@ -268,10 +277,20 @@ def _failure(progress: Progress, log: Path) -> str:
     return f"{where}; {log} holds its output"
 
 
+def _end_with(parent: int) -> None:
+    """Interrupt this process and its tasks when the one that started it is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.killpg(os.getpgid(0), signal.SIGINT)
+    time.sleep(GRACE_SECONDS)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
 def _run_pipeline(directory: Path) -> None:
     """The process that kfp.local has for itself."""
     from kfp import components, local
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     # A root of its own: kfp.local deletes the workspace it is given.
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

@@ -15,10 +15,10 @@ SHARED_MEMORY = "8Gi"
 """Size of /dev/shm, through which loader processes hand over pictures."""
 
 
-def on_any_node(task: dsl.PipelineTask, volume: str) -> dsl.PipelineTask:
-    """A stage without torch: processors only, and the volume of run directories."""
+def on_any_node(task: dsl.PipelineTask, volume: str, memory: str = "2Gi") -> dsl.PipelineTask:
+    """A stage that needs processors only, and the volume of run directories."""
     kubernetes.mount_pvc(task, pvc_name=volume, mount_path=RUN_ROOT)
-    return task.set_cpu_request("1").set_memory_request("2Gi")
+    return task.set_cpu_request("1").set_memory_request(memory)
 
 
 def on_gpu_node(task: dsl.PipelineTask, volume: str) -> dsl.PipelineTask:

@@ -11,6 +11,7 @@ def data_preparation(
     training_data: str,
     validation_data: str,
     test_data: str,
+    data_version: str,
     prepared: dsl.Output[dsl.Dataset],
 ) -> None:
     """Read, check and split the annotated pictures.
@@ -20,6 +21,8 @@ def data_preparation(
         training_data: path or URI; takes the place of the job's.
         validation_data: the same; empty to split the training data.
         test_data: the same; empty for none.
+        data_version: any text; KFP's cache forgets the stage when it changes, as it must when the data
+            behind an unchanged path do.
         prepared: the prepared data set.
     """
     from maskline.components.data_preparation.prepare_job import prepare_job

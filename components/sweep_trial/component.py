@@ -36,10 +36,12 @@ def sweep_trial(
 
     from maskline.components.sweep_trial.supervise import run_slot
     from maskline.stages import stage
+    from maskline.study import run_directory
 
     with stage("sweep_trial", job) as description:
+        run = run_directory(run_root, run_name, run_id)
         if checkpoint_run_id:
             description.set_training_parameters(checkpoint_run_id=checkpoint_run_id)
-        trial = run_slot(description, Path(prepared.path), Path(run_root) / (run_name or run_id))
+        trial = run_slot(description, Path(prepared.path), run)
         metrics.metadata.update(slot=slot, trial=trial.number, state=trial.state, score=trial.score or 0.0)
         return json.dumps(trial.to_json())

@@ -91,7 +91,7 @@ def propose(
 def _draw(trial: optuna.Trial, prefix: str, name: str, knob: Distribution) -> Any:
     """A value of the parameter: drawn, rounded, and brought into the parameter's range."""
     rule = Rule.of(TrainingSettings.model_fields[name])
-    raw = _value(trial, prefix + name, knob)
+    raw = _value(trial, prefix + name, knob, rule)
     if rule.kind not in ("int", "float"):
         return raw
     legal = rule.nearest(raw)
@@ -100,7 +100,7 @@ def _draw(trial: optuna.Trial, prefix: str, name: str, knob: Distribution) -> An
     return round(legal) if rule.kind == "int" else legal
 
 
-def _value(trial: optuna.Trial, name: str, knob: Distribution) -> Any:
+def _value(trial: optuna.Trial, name: str, knob: Distribution, rule: Rule) -> Any:
     """A draw, by the formulas of maskline.search_space."""
     match knob:
         case Choice():
@@ -116,9 +116,13 @@ def _value(trial: optuna.Trial, name: str, knob: Distribution) -> Any:
         case QLogUniform():
             return _step(trial.suggest_float(name, *knob.bounds(), log=True), knob.q)
         case Normal() | QNormal() | LogNormal() | QLogNormal():
-            quantile = trial.suggest_float(f"{name} (quantile)", QUANTILE_MARGIN, 1 - QUANTILE_MARGIN)
-            value = NormalDist(knob.mu, knob.sigma).inv_cdf(quantile)
-            value = math.exp(value) if isinstance(knob, LogNormal | QLogNormal) else value
+            law, least = NormalDist(knob.mu, knob.sigma), QUANTILE_MARGIN
+            log = isinstance(knob, LogNormal | QLogNormal)
+            if rule.low_open and not log:
+                # No least legal value could be taken instead, so nothing below the end is drawn.
+                least = max(least, law.cdf(rule.low) + QUANTILE_MARGIN)
+            value = law.inv_cdf(trial.suggest_float(f"{name} (quantile)", least, 1 - QUANTILE_MARGIN))
+            value = math.exp(value) if log else value
             return _step(value, knob.q) if isinstance(knob, QNormal | QLogNormal) else value
     raise TypeError(f"{knob} can't be drawn from")
 

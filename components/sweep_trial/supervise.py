@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import optuna
 from optuna.trial import TrialState
 
 from maskline import study as noun
 from maskline.artifacts import TrialDirectory, TrialRecord
+from maskline.dataset import PreparedDataset
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.settings import complete, obstacles
 from maskline.sweep import RandomSamplingAlgorithm
@@ -30,7 +31,6 @@ from .train import TrialSpec
 THREADS_VARIABLE = "MASKLINE_TRIAL_THREADS"
 """Environment variable with the processor threads that a trial may use."""
 POLL_SECONDS = 1.0
-STAMP_SECONDS = 30.0
 
 
 def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialRecord:
@@ -47,8 +47,13 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
     Raises:
         StageError: the study can't be reached.
     """
-    study = noun.open_study(run)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
+    digest = PreparedDataset.read(data).digest
+    study = noun.open_study(run, noun.fingerprint(json.dumps(job.to_dict()), digest))
     fixed = job.fixed_settings()
+    if "checkpoint_run_id" in fixed:
+        fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], run.parent)
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
     sampling = job.sweep.sampling_algorithm if job.sweep else None
     drawing = sampling.seed if isinstance(sampling, RandomSamplingAlgorithm) else None
@@ -56,7 +61,6 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
     trial = study.ask()
     directory = run / "trials" / str(trial.number)
     trial.set_user_attr(noun.DIRECTORY, str(directory))
-    trial.set_user_attr(noun.SEEN, time.time())
     try:
         varied, chosen = propose(trial, job.search_space or [], fixed)
         trial.set_user_attr(noun.PARAMETERS, varied)
@@ -64,17 +68,22 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
         trial.set_user_attr(noun.EPOCHS, settings.number_of_epochs)
         if reasons := obstacles(settings):
             return _tell(study, trial, "; ".join(reasons))
-        spec = TrialSpec(
-            settings=chosen,
-            data=str(data),
-            directory=str(directory),
-            seed=seed + trial.number,
-            deadline=_started(study) + 60 * job.limits.timeout_minutes,
-        )
+        deadline = _started(study) + 60 * job.limits.timeout_minutes
+        if time.time() > deadline:
+            over = f"timeout_minutes={job.limits.timeout_minutes} were over before this trial began"
+            return _tell(study, trial, over)
+        # Trials with one seed between them would differ by their settings only in name.
+        own = varied.get("random_seed", seed + trial.number)
+        spec = TrialSpec(chosen, str(data), str(directory), seed=own, deadline=deadline)
         return _tell(study, trial, _supervise(trial, spec))
     except BaseException as error:
         _tell(study, trial, f"{type(error).__name__}: {error}".splitlines()[0])
         raise
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """On eviction: end the child, tell the study, go."""
+    raise SystemExit(f"stopped by {signal.Signals(number).name}")
 
 
 def _started(study: optuna.Study) -> float:
@@ -95,9 +104,9 @@ def _supervise(trial: optuna.Trial, spec: TrialSpec) -> str:
         env={**os.environ, **_threads()},
         start_new_session=True,  # so that its loader processes end with it
     )
-    trial.set_user_attr("pid", child.pid)
+    trial.set_user_attr(noun.PID, child.pid)
     threading.Thread(target=_copy_output, args=(child.stdout, files.log), daemon=True).start()
-    started = stamped = time.time()
+    started = time.time()
     lines_read = 0
     try:
         while True:
@@ -105,9 +114,6 @@ def _supervise(trial: optuna.Trial, spec: TrialSpec) -> str:
             lines_read = _report(trial, files.metrics, lines_read)
             if ended:
                 break
-            if time.time() - stamped > STAMP_SECONDS:
-                stamped = time.time()
-                trial.set_user_attr(noun.SEEN, stamped)
             time.sleep(POLL_SECONDS)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):

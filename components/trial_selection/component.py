@@ -30,13 +30,12 @@ def trial_selection(
     """
     from pathlib import Path
 
-    from maskline.components.trial_selection.select import select
-    from maskline.dataset import PreparedDataset
+    from maskline.components.trial_selection.select_best import select_best
     from maskline.stages import stage
-    from maskline.study import open_study, read_trials
+    from maskline.study import run_directory
 
-    with stage("trial_selection", job):
-        trials = read_trials(open_study(Path(run_root) / (run_name or run_id)))
-        classes = PreparedDataset.read(prepared.path).classes
-        best = select(trials, Path(leaderboard.path), Path(model.path), classes=classes)
+    with stage("trial_selection", job) as description:
+        run = run_directory(run_root, run_name, run_id)
+        paths = [Path(artifact.path) for artifact in (prepared, leaderboard, model)]
+        best = select_best(description, outcomes, run, *paths)
         model.metadata.update(trial=best.number, score=best.score)

@@ -94,7 +94,7 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
 
 def _backbone(resnet: str, recipe: Recipe, settings: TrainingSettings) -> BackboneWithFPN:
     # Batch statistics of two pictures would spoil those of a pre-trained backbone; a new one needs them.
-    pretrained = weights_wanted(settings) != "none"
+    pretrained = weights_wanted(settings) != "none" or settings.checkpoint_run_id is not None
     body = torchvision.models.get_model(
         resnet, weights=None, norm_layer=FrozenBatchNorm2d if pretrained else nn.BatchNorm2d
     )

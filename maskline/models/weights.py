@@ -101,7 +101,9 @@ def _read(source: str, field: str) -> Mapping[str, Tensor]:
             if source.endswith(".safetensors"):
                 return load_safetensors(stream.read())
             found = torch.load(stream, map_location="cpu", weights_only=True)
-    except (OSError, ImportError, ValueError, SafetensorError) as error:
+    except ImportError as error:  # fsspec reaches some places only with another package, and names it
+        raise WeightsError(f"{field}={source} can't be reached: {error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{field}={source} can't be read: {error}; correct the path, {INSTEAD}") from error
     except Exception as error:  # torch.load raises whatever its unpickler meets in a foreign file
         raise WeightsError(

@@ -91,8 +91,15 @@ class Container:
         return self.run("python", "-", text=script)
 
     def stage(self, component: Any, values: dict[str, Any], inputs: Any, outputs: Any) -> dict[str, Any]:
-        """Run a component by the command that its pod gets; returns what the launcher would read."""
+        """Run a component by the command that its pod gets; returns what the launcher would read.
+
+        Texts that `values` doesn't name are empty, as a pipeline's are by default.
+        """
         spec = component.component_spec.implementation.container
+        texts = [
+            name for name, described in component.component_spec.inputs.items() if described.type == "String"
+        ]
+        values = dict.fromkeys(texts, "") | values
         report = f"/tmp/{component.name}.json"
         told = {
             "inputs": {"parameterValues": values, "artifacts": inputs},
@@ -162,8 +169,6 @@ def test_data_preparation_runs(container: Container) -> None:
     values = {
         "job": container.python(PACK.format("/tmp/sample/job.yaml")).strip(),
         "training_data": "/tmp/sample/train",
-        "validation_data": "",
-        "test_data": "",
     }
     told = container.stage(data_preparation, values, {}, artifact("prepared", "system.Dataset"))
     described = json.loads(container.run("cat", f"{RUN_ROOT}/prepared/dataset.json"))

@@ -1,6 +1,7 @@
 """The ONNX graph takes a picture as it is and gives the model's answer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,23 @@ def test_delivery(model_folder: Path, tiny_prepared: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "labels.json").read_text()) == list(SAID.classes)
     assert (tmp_path / MODEL).stat().st_size > 1_000_000
     assert len(json.loads((tmp_path / PARITY).read_text())["pictures"]) == 3
+
+
+def test_agreement_is_shown_at_a_lower_threshold_where_nothing_is_found(
+    model_folder: Path, tiny_prepared: Path, tmp_path: Path
+) -> None:
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    strict = replace(described, settings={**CHOSEN, "box_score_threshold": 1.0})
+    (tmp_path / "model").mkdir()
+    checkpoint.save(tmp_path / "model/checkpoint.safetensors", detector, strict)
+    (tmp_path / "model/labels.json").write_text("[]")
+    deliver(tiny_prepared, tmp_path / "model", tmp_path / "out")
+    table = json.loads((tmp_path / "out" / PARITY).read_text())
+    assert table["score_threshold"] == 0.001
+    assert table["detections"] > 0
+    assert [file.name for file in sorted((tmp_path / "out").iterdir())] == ["labels.json", MODEL, PARITY]
+    picture = np.asarray(Image.open(table["pictures"][0]["file"]))
+    assert len(Graph(tmp_path / "out" / MODEL)(picture)["scores"]) == 0
 
 
 def test_disagreement_fails_the_stage_and_leaves_the_table(

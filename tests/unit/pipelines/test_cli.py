@@ -146,3 +146,26 @@ def test_sample_data_is_not_written_over(tmp_path: Path) -> None:
 def test_parameters() -> None:
     done = maskline("parameters")
     assert "| `learning_rate` | a number in (0, 1] | `0.005` |" in done.stdout
+
+
+def test_data_that_only_the_cluster_has(folder: Path, tmp_path: Path) -> None:
+    path = job_file(folder, training_data={"type": "mltable", "path": "/maskline/runs/data/train"})
+    assert maskline("validate", path).returncode == 1
+    assert maskline("validate", path, "--no-data").returncode == 0
+    compiled = maskline("compile", path, "-o", tmp_path / "p.yaml")
+    assert (compiled.returncode, compiled.stderr) == (0, "")
+    here = maskline("compile", job_file(folder), "-o", tmp_path / "p.yaml")
+    assert "data/train is read in the cluster, where only the volume maskline-runs is mounted" in here.stderr
+
+
+def test_places_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    path = job_file(folder)
+    (tmp_path / "file").write_text("")
+    for command in (
+        ["compile", path, "-o", tmp_path / "nowhere/p.yaml"],
+        ["run", path, "--run-dir", tmp_path / "file/run"],
+    ):
+        done = maskline(*command)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr

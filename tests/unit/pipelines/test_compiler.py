@@ -140,3 +140,30 @@ class TestTheDoorOfAStage:
             ("onnx_export", "began", ""),
             ("onnx_export", "failed", "no disk"),
         ]
+
+
+def test_what_was_there_is_kept_when_a_job_cannot_be_compiled(
+    job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipeline.yaml").write_text("mine")
+    monkeypatch.setattr(compiler, "lint", lambda ir: ["something is wrong"])
+    with pytest.raises(StageError):
+        compile_job(job, tmp_path / "pipeline.yaml")
+    assert (tmp_path / "pipeline.yaml").read_text() == "mine"
+
+
+def test_weights_are_found_from_the_jobs_folder(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    job.set_training_parameters(advanced_settings='{"pretrained_weights": "weights/w.pth"}')
+    moved = compiler.located(ImageInstanceSegmentationJob.from_dict(job.to_dict(), base_path=tmp_path))
+    advanced = json.loads(moved.fixed_settings()["advanced_settings"])
+    assert advanced == {"pretrained_weights": str(tmp_path / "weights/w.pth")}
+    for kept in ("imagenet", "s3://bucket/w.pth"):
+        job.set_training_parameters(advanced_settings=json.dumps({"pretrained_weights": kept}))
+        assert compiler.located(job).fixed_settings() == job.fixed_settings()
+
+
+def test_environment_variables_reach_every_stage(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+    job.environment_variables = {"HTTP_PROXY": "http://proxy"}
+    ir = compile_job(job, tmp_path / "pipeline.yaml")
+    for executor in ir["deploymentSpec"]["executors"].values():
+        assert {"name": "HTTP_PROXY", "value": "http://proxy"} in executor["container"]["env"]

@@ -1,5 +1,6 @@
 """A slot outlives whatever its trial does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from maskline import Input, automl, study
 from maskline.automl import SearchSpace
 from maskline.components.sweep_trial import supervise
+from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.sweep import Choice
 
@@ -68,10 +70,10 @@ def test_a_real_trial(
 
 
 def test_scores_are_reported_as_they_come(
-    job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, EPOCH + "time.sleep(1.5)")
-    worker = threading.Thread(target=supervise.run_slot, args=(job, tmp_path, tmp_path / "run"))
+    worker = threading.Thread(target=supervise.run_slot, args=(job, tiny_prepared, tmp_path / "run"))
     worker.start()
     seen = []
     while worker.is_alive():
@@ -95,33 +97,34 @@ def test_scores_are_reported_as_they_come(
 )
 def test_a_failed_trial_is_recorded(
     job: ImageInstanceSegmentationJob,
+    tiny_prepared: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     script: str,
     reason: str,
 ) -> None:
     pretend(monkeypatch, script)
-    trial = supervise.run_slot(job, tmp_path, tmp_path / "run")
+    trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     assert trial.state == "failed"
     assert reason in trial.reason
     pretend(monkeypatch, EPOCH)
-    assert supervise.run_slot(job, tmp_path, tmp_path / "run").state == "complete"
+    assert supervise.run_slot(job, tiny_prepared, tmp_path / "run").state == "complete"
 
 
 def test_what_the_child_prints_is_kept(
-    job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, EPOCH + "print('hello from the child', flush=True); time.sleep(0.3)")
-    trial = supervise.run_slot(job, tmp_path, tmp_path / "run")
+    trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     assert "hello from the child" in Path(trial.directory, "log.txt").read_text()
 
 
 def test_processes_that_the_child_leaves_are_ended(
-    job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = "import subprocess\np = subprocess.Popen(['sleep', '60'])\n"
     pretend(monkeypatch, EPOCH + left + "open(DIRECTORY + '/pid', 'w').write(str(p.pid))")
-    trial = supervise.run_slot(job, tmp_path, tmp_path / "run")
+    trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     pid = int(Path(trial.directory, "pid").read_text())
     for _ in range(50):
         if not _runs(pid):
@@ -138,22 +141,24 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_an_impossible_draw_is_a_failed_trial(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
+def test_an_impossible_draw_is_a_failed_trial(
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path
+) -> None:
     job.set_training_parameters(max_size=32)
-    trial = supervise.run_slot(job, tmp_path, tmp_path / "run")
+    trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     assert trial.state == "failed"
     assert "min_size=64 is above max_size=32" in trial.reason
 
 
 def test_an_error_of_the_slot_itself_is_told_and_raised(
-    job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise OSError("no more processes")
 
     monkeypatch.setattr(supervise.subprocess, "Popen", broken)
     with pytest.raises(OSError, match="no more processes"):
-        supervise.run_slot(job, tmp_path, tmp_path / "run")
+        supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     (trial,) = study.read_trials(study.open_study(tmp_path / "run"))
     assert (trial.state, trial.reason) == ("failed", "OSError: no more processes")
 
@@ -161,3 +166,59 @@ def test_an_error_of_the_slot_itself_is_told_and_raised(
 def test_the_seed_is_the_users_or_the_runs() -> None:
     assert study.seed_of("run-a", 5) == 5
     assert study.seed_of("run-a", None) == study.seed_of("run-a", None) != study.seed_of("run-b", None)
+
+
+def test_after_the_deadline_no_trial_begins(
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, EPOCH)
+    job.set_limits(timeout_minutes=1)
+    monkeypatch.setattr(supervise, "_started", lambda study: time.time() - 61)
+    trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
+    assert (trial.state, trial.curve) == ("failed", ())
+    assert trial.reason == "timeout_minutes=1 were over before this trial began"
+
+
+def test_a_seed_that_is_drawn_is_the_trials(
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, EPOCH)
+    made = automl.image_instance_segmentation(training_data=job.training_data, target_column_name="label")
+    made.set_training_parameters(model_name="maskrcnn_resnet18_fpn_light")
+    made.extend_search_space(SearchSpace(random_seed=Choice([111])))
+    trial = supervise.run_slot(made, tiny_prepared, tmp_path / "run")
+    assert json.loads(Path(trial.directory, "spec.json").read_text())["seed"] == 111
+
+
+def test_another_jobs_run_directory_is_refused(
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, EPOCH)
+    supervise.run_slot(job, tiny_prepared, tmp_path / "run")
+    job.set_training_parameters(number_of_epochs=2)
+    with pytest.raises(StageError, match="holds the trials of another job or of other data"):
+        supervise.run_slot(job, tiny_prepared, tmp_path / "run")
+
+
+def test_a_run_directory_is_no_uri() -> None:
+    assert study.run_directory("/runs", "", "id-1") == Path("/runs/id-1")
+    assert study.run_directory("/runs", "name", "id-1") == Path("/runs/name")
+    with pytest.raises(StageError, match=r"run_root=s3://bucket/runs is a URI; give a folder"):
+        study.run_directory("s3://bucket/runs", "", "id-1")
+    assert study.find_run("first", Path("/runs")) == "/runs/first"
+    assert study.find_run("/other/first", Path("/runs")) == "/other/first"
+
+
+def test_eviction_ends_the_child_and_is_told(
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, "import time; time.sleep(60)")
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        with pytest.raises(SystemExit, match="stopped by SIGTERM"):
+            supervise.run_slot(job, tiny_prepared, tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (trial,) = study.read_trials(study.open_study(tmp_path / "run"))
+    assert (trial.state, trial.reason) == ("failed", "SystemExit: stopped by SIGTERM")

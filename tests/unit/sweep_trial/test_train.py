@@ -136,3 +136,40 @@ def test_a_failure_leaves_its_reason(tiny_prepared: Path, tmp_path: Path) -> Non
     spec = TrialSpec(chosen, str(tiny_prepared), str(tmp_path / "0"), 1, time.time() + 60)
     assert main([str(spec.write())]) == 1
     assert "/no/such.pth can't be read" in TrialDirectory(tmp_path / "0").failure.read_text()
+
+
+class _Linear(torch.nn.Module):
+    """A model whose loss on a batch is its weight times the pictures' mean, so that gradients are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, 1))
+
+
+def test_a_group_steps_by_the_mean_of_its_batches(
+    trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, means = _Linear(), []
+
+    def loss(model: _Linear, pictures: list[torch.Tensor], *_: object) -> torch.Tensor:
+        means.append(torch.stack([picture.mean() for picture in pictures]).mean())
+        return (model.weight * means[-1]).sum()
+
+    monkeypatch.setattr(room, "build_model", lambda *_: model)
+    monkeypatch.setattr(room, "_loss", loss)
+    monkeypatch.setattr(room, "_evaluate", lambda *_: (0.5, {}))
+    trained(
+        number_of_epochs=1,
+        training_batch_size=2,
+        gradient_accumulation_step=4,
+        optimizer="sgd",
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        learning_rate=0.1,
+        learning_rate_scheduler="step",
+    )
+    # six batches: a group of four and one of two, each a step by the mean of its own batches
+    first, second = torch.stack(means[:4]).mean(), torch.stack(means[4:]).mean()
+    assert len(means) == 6
+    assert model.weight.item() == pytest.approx(1 - 0.1 * (first + second).item(), rel=1e-5)
