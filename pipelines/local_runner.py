@@ -4,6 +4,7 @@ kfp.local patches `print` and the root logger and writes some hundred lines a ru
 harms nobody, and goes to `logs/kfp.log`; what a person sees comes from the stages' journal and the study.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -222,15 +223,21 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 
 def _stop(engine: "subprocess.Popen[bytes]") -> None:
-    """End what still runs: first as Ctrl-C does, so that supervisors end their trials, then for good."""
+    """End what still runs: first so that supervisors can end their trials and say so, then for good.
+
+    By SIGTERM, which unlike SIGINT is not ignored by what a shell runs in the background.
+    """
     if engine.poll() is not None:
         return
-    os.killpg(engine.pid, signal.SIGINT)
-    try:
-        engine.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
+    os.killpg(engine.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    with contextlib.suppress(ProcessLookupError):  # nobody is left
+        while time.monotonic() < deadline:
+            engine.poll()
+            os.killpg(engine.pid, 0)
+            time.sleep(POLL_SECONDS)
         os.killpg(engine.pid, signal.SIGKILL)
-        engine.wait()
+    engine.wait()
 
 
 def _follow(
@@ -273,17 +280,20 @@ def _failure(progress: Progress, log: Path) -> str:
     for name, reason in progress.reasons.items():
         return f"{name} failed: {reason}"
     running = [name for name, state in progress.stages.items() if state == "running"]
-    where = f"{running[-1]} ended without a word" if running else "the pipeline did not start"
+    done = [name for name, state in progress.stages.items() if state == "done"]
+    where = (
+        f"{running[-1]} ended without a word"
+        if running
+        else f"the pipeline did not start{f' the stage after {done[-1]}' if done else ''}"
+    )
     return f"{where}; {log} holds its output"
 
 
 def _end_with(parent: int) -> None:
-    """Interrupt this process and its tasks when the one that started it is gone, however it went."""
+    """End this process and its tasks when the one that started it is gone, however it went."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
-    os.killpg(os.getpgid(0), signal.SIGINT)
-    time.sleep(GRACE_SECONDS)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+    os.killpg(os.getpgid(0), signal.SIGTERM)
 
 
 def _run_pipeline(directory: Path) -> None:

@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +145,43 @@ def test_nothing_of_kfp_leaks(drawn: Path, tmp_path: Path) -> None:
     assert any(stages["sweep_trial"] == "running" for stages in seen)
     assert load_job(tmp_path / "run/job.yaml").problems() == []
     assert (tmp_path / "run/logs/kfp.log").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_goes_on_after_the_command(drawn: Path, tmp_path: Path, number: signal.Signals) -> None:
+    job = make_job(drawn, "mltable", number_of_epochs=500, min_size=64, max_size=64)
+    job.dump(tmp_path / "job.yaml")
+    run = tmp_path / "run"
+    command = [str(Path(sys.executable).with_name("maskline")), "run", "job.yaml", "--run-dir", "run"]
+    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(lambda: list(run.glob("trials/0/metrics.jsonl")), 120)
+        assert _processes(str(run))
+        started.send_signal(number)
+        started.wait(40)
+        _wait(lambda: not _processes(str(run)), 40)
+    finally:
+        started.kill()
+    if number != signal.SIGKILL:
+        (trial,) = study.read_trials(study.open_study(run))
+        assert (trial.state, trial.reason) == ("failed", "SystemExit: stopped by SIGTERM")
+
+
+def _processes(mark: str) -> list[int]:
+    """Processes that have a text in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if mark in line and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def _wait(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
