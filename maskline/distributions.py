@@ -79,6 +79,10 @@ class Choice(Distribution):
     values: Annotated[tuple[JsonValue, ...], Field(min_length=1)]
 
     def __init__(self, values: Any = None, **more: Any) -> None:
+        if isinstance(values, list | tuple):
+            values = [
+                value.item() if hasattr(value, "item") else value for value in values
+            ]  # numpy's numbers
         if isinstance(values, str):
             raise JobError(f"values={values!r} is one word; give a list of values: [{values!r}, …]")
         super().__init__(values=values, **more)

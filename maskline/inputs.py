@@ -65,6 +65,8 @@ class Input(Part):
     """A path, relative to the job file's folder, or a URI; see `resolve`."""
     mode: Annotated[DataMode, word(DataMode)] | None = None
     """How Azure brings the data to a machine; Maskline doesn't need it."""
+    description: str | None = None
+    """What the data are, in words."""
 
     def __init__(
         self,
@@ -118,7 +120,9 @@ def resolve(data: Input, base_path: str | Path, properties: Mapping[str, str] | 
     path = path.removeprefix(AZURE)
     if _URI.match(path):
         return path
-    return os.path.normpath(Path(base_path).expanduser().absolute() / Path(path).expanduser())
+    # os.path leaves a ~name that nobody has as it is, where pathlib raises.
+    base = Path(os.path.expanduser(base_path)).absolute()
+    return os.path.normpath(base / os.path.expanduser(path))
 
 
 def local_path(where: str) -> Path | None:

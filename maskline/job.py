@@ -60,7 +60,7 @@ class ImageInstanceSegmentationJob(JobFields):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"primary_metric": primary_metric, **kwargs})
-        self._base_path = str(Path(base_path or ".").expanduser().absolute())
+        self._base_path = str(Path(os.path.expanduser(base_path or ".")).absolute())
 
     @classmethod
     def _knows(cls, name: str) -> bool:

@@ -28,8 +28,19 @@ def problems(job: "ImageInstanceSegmentationJob", check_data: bool = True) -> li
         job: the job.
         check_data: also look whether data on this machine exist.
     """
-    found = [*_data(job, check_data), *_outputs(job), *_sweep(job), *_settings(job)]
+    found = [*_data(job, check_data), *_environment(job), *_outputs(job), *_sweep(job), *_settings(job)]
     return list(dict.fromkeys(found))
+
+
+def _environment(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
+    for name, value in job.environment_variables.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield (
+                f"environment_variables.{name} is no name of an environment variable; use letters, digits "
+                "and _, and no digit first"
+            )
+        if "{{" in value:
+            yield f"environment_variables.{name}: KFP takes {{{{ for a placeholder of its own; leave it out"
 
 
 def _data(job: "ImageInstanceSegmentationJob", check: bool) -> Iterator[str]:

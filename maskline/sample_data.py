@@ -47,7 +47,7 @@ class _Object:
     area: int
 
 
-def write_sample_data(folder: str | Path, *, pictures: int = 240, size: int = 128, seed: int = 0) -> Path:
+def write_sample_data(folder: str | Path, *, pictures: int = 200, size: int = 128, seed: int = 0) -> Path:
     """Draw pictures with discs, rings, squares and triangles, and write them as two MLTable folders.
 
     Shapes are 26 to 64 pixels wide and turned at random. A class has its usual colour, from which its objects

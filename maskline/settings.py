@@ -114,6 +114,9 @@ class TrainingSettings(BaseModel):
         allow_inf_nan=False,
     )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} can't be set here; use job.set_training_parameters({name}=…)")
+
     advanced_settings: str | None = None
     """A JSON object with further settings; a mapping in YAML is read too."""
     ams_gradient: bool = False

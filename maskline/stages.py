@@ -18,7 +18,9 @@ NAMES = ("data_preparation", "sweep_trial", "trial_selection", "evaluation", "on
 
 def pack(job: ImageInstanceSegmentationJob) -> str:
     """The job as one string, with the version of Maskline that it is meant for."""
-    return json.dumps({"maskline": version("maskline"), "job": job.to_dict()})
+    text = json.dumps({"maskline": version("maskline"), "job": job.to_dict()})
+    # Two braces stand inside texts only, and KFP would take them for a placeholder of its own.
+    return text.replace("{{", "\\u007b{")
 
 
 @contextmanager

@@ -38,6 +38,8 @@ def compile_job(job: ImageInstanceSegmentationJob, destination: Path) -> dict[st
         raise JobError(problems)
     if destination.suffix not in (".yaml", ".yml"):
         raise JobError(f"{destination} must end in .yaml: KFP reads no other pipeline files")
+    if destination.is_dir() or (destination.exists() and b"pipelineInfo" not in destination.read_bytes()):
+        raise JobError(f"{destination} exists and is no compiled pipeline; choose another file")
     if not destination.parent.is_dir():
         raise JobError(f"the folder {destination.parent} doesn't exist; make it first")
     with TemporaryDirectory(dir=destination.parent) as folder:
@@ -89,7 +91,8 @@ def plan(job: ImageInstanceSegmentationJob) -> Plan:
 
     return Plan(
         name=pipeline_name(job),
-        description=job.description or "Image instance segmentation: sweep, evaluation, ONNX export",
+        description=_harmless(job.description)
+        or "Image instance segmentation: sweep, evaluation, ONNX export",
         job=pack(located(job)),
         training_data=path(job.training_data),
         validation_data=path(job.validation_data),
@@ -98,6 +101,11 @@ def plan(job: ImageInstanceSegmentationJob) -> Plan:
         parallelism=job.limits.concurrent_trials,
         environment=job.environment_variables or {},
     )
+
+
+def _harmless(text: str | None) -> str:
+    """A text without `{{`, which KFP would take for a placeholder of its own."""
+    return (text or "").replace("{{", "{ {")
 
 
 def pipeline_name(job: ImageInstanceSegmentationJob) -> str:

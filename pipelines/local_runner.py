@@ -227,11 +227,9 @@ def _stop(engine: "subprocess.Popen[bytes]") -> None:
 
     By SIGTERM, which unlike SIGINT is not ignored by what a shell runs in the background.
     """
-    if engine.poll() is not None:
-        return
-    os.killpg(engine.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
     with contextlib.suppress(ProcessLookupError):  # nobody is left
+        os.killpg(engine.pid, signal.SIGTERM)  # its tasks too, also where it died before them
         while time.monotonic() < deadline:
             engine.poll()
             os.killpg(engine.pid, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from maskline.annotations import read_annotations
-from maskline.errors import JobError
+from maskline.errors import DataError, JobError
 from maskline.sample_data import write_sample_data
 
 SAMPLE_JOB = "sample_job.yaml"
@@ -34,11 +34,17 @@ def write_job(data: Path, output: Path) -> str:
         raise JobError(f"{output} exists; choose another file with --output, or remove it")
     if not output.parent.is_dir():
         raise JobError(f"the folder {output.parent} doesn't exist; make it first")
-    found = read_annotations(str(data), "uri_file" if data.is_file() else "uri_folder")
+    where = os.path.abspath(data)
+    found = read_annotations(where, "uri_file" if data.is_file() else "uri_folder")
+    if not any(picture.instances for picture in found.pictures):
+        worst = "; ".join(str(finding) for finding in found.findings[:3])
+        raise DataError(f"{data} has no labelled picture that can be used{f': {worst}' if worst else ''}")
     instances = sum(len(picture.instances) for picture in found.pictures)
     side = min((min(p.width or 0, p.height or 0) for p in found.pictures), default=0) or LARGE_PICTURE
     size = min(side, LARGE_PICTURE)
     summary = f"{len(found.pictures)} pictures, {instances} instances, {len(found.classes)} classes"
+    if found.findings:
+        summary += f", {len(found.findings)} findings that the run's report will list"
     relative = os.path.relpath(data, output.parent)
     template = Environment(
         loader=PackageLoader("maskline.pipelines", "."),

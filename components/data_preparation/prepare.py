@@ -117,7 +117,7 @@ def _read(
     if not any(p.classes for p in pictures):
         raise DataError(
             f"{source.path} has no object that can be used, in {len(pictures)} sound pictures"
-            + (f"; {_worst(findings)}" if findings else "; label some objects")
+            + (f"; {_worst(findings)}" if any(f.lost for f in findings) else "; label some objects")
         )
     return pictures, findings
 

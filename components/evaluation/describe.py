@@ -33,10 +33,12 @@ FINDINGS_SHOWN = 20
 HEADINGS = {"best_epoch": "best epoch", "epochs_done": "epochs", "seconds": "time"}
 
 
-def origin(split: SplitName) -> str:
+def origin(split: SplitName, findings: Mapping[str, int]) -> str:
     """Which pictures the numbers come from, and what that means for them."""
     if split == "test":
-        return "The numbers come from the test split, which no trial has seen."
+        if findings.get("shared_picture"):
+            return "The numbers come from the test split; some of its pictures are in another split too."
+        return "The numbers come from the test split, by which no trial was trained or chosen."
     return (
         f"The numbers come from the {split} split, by which the best trial and its best epoch were chosen, "
         "so they flatter the model somewhat; give test_data or test_data_size for numbers from pictures "

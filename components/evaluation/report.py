@@ -70,7 +70,7 @@ def write_report(
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": versions(),
         "split": split,
-        "origin": origin(split),
+        "origin": origin(split, dataset.findings or {}),
         "warnings": warnings(metrics, trials),
         "primary": {"value": metrics["primary"]["value"], "label": label},
         "headline": _headline(metrics),

@@ -228,3 +228,8 @@ def test_rules_are_read_off_the_fields() -> None:
     assert Rule.of(fields["multi_scale"]).kind == "bool"
     assert Rule.of(fields["learning_rate"]).nearest(-1) > 0
     assert Rule.of(fields["learning_rate"]).nearest(7) == 1
+
+
+def test_parameters_are_set_on_the_job():
+    with pytest.raises(AttributeError, match=r"use job.set_training_parameters\(min_size=…\)"):
+        complete({}).min_size = 300

@@ -158,7 +158,7 @@ def test_says_what_it_should(html, dataset):
     assert "trial 0, epoch 2" in text
     assert "the best of 2 trials, 1 of which gave no model" in text
     assert dataset.digest in text
-    assert "The numbers come from the test split, which no trial has seen." in text
+    assert "The numbers come from the test split, by which no trial was trained or chosen." in text
     assert "23 × bad_ring." in text
     assert "3 more are in findings.jsonl" in text
     assert "The split was drawn with seed 7." in text

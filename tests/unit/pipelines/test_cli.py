@@ -169,3 +169,19 @@ def test_places_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert "Traceback" not in done.stderr
+
+
+def test_new_takes_any_spelling_of_a_path_and_refuses_what_has_no_labels(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    data = Path("..") / os.path.relpath(folder / "data/train", tmp_path)
+    done = maskline("new", data, "-o", "job.yaml", cwd=tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    assert " 0 pictures" not in done.stdout
+    assert load_job(tmp_path / "here/job.yaml").problems() == []
+    (tmp_path / "empty.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    done = maskline("new", tmp_path / "empty.json", "-o", tmp_path / "empty.yaml")
+    assert done.returncode == 1
+    assert "no labelled picture" in done.stderr or "no image" in done.stderr.lower()
+    assert not (tmp_path / "empty.yaml").exists()

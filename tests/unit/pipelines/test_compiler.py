@@ -145,11 +145,11 @@ class TestTheDoorOfAStage:
 def test_what_was_there_is_kept_when_a_job_cannot_be_compiled(
     job: ImageInstanceSegmentationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pipeline.yaml").write_text("mine")
+    (tmp_path / "pipeline.yaml").write_text("pipelineInfo: mine")
     monkeypatch.setattr(compiler, "lint", lambda ir: ["something is wrong"])
     with pytest.raises(StageError):
         compile_job(job, tmp_path / "pipeline.yaml")
-    assert (tmp_path / "pipeline.yaml").read_text() == "mine"
+    assert (tmp_path / "pipeline.yaml").read_text() == "pipelineInfo: mine"
 
 
 def test_weights_are_found_from_the_jobs_folder(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
@@ -167,3 +167,36 @@ def test_environment_variables_reach_every_stage(job: ImageInstanceSegmentationJ
     ir = compile_job(job, tmp_path / "pipeline.yaml")
     for executor in ir["deploymentSpec"]["executors"].values():
         assert {"name": "HTTP_PROXY", "value": "http://proxy"} in executor["container"]["env"]
+
+
+def test_texts_that_look_like_kfps_placeholders_stay_texts(
+    job: ImageInstanceSegmentationJob, tmp_path: Path
+) -> None:
+    job.description = "{{$.inputs}} and {{channel}}"
+    job.tags = {"note": "{{$.outputs}}"}
+    assert "{{" not in pack(job)
+    with stage("evaluation", pack(job)) as arrived:
+        assert arrived == job
+    ir = compile_job(job, tmp_path / "pipeline.yaml")
+    assert "{{" not in ir["pipelineInfo"]["description"]
+
+
+def test_a_file_that_is_no_pipeline_is_not_written_over(
+    job: ImageInstanceSegmentationJob, tmp_path: Path
+) -> None:
+    job.dump(tmp_path / "job.yaml")
+    before = (tmp_path / "job.yaml").read_bytes()
+    with pytest.raises(JobError, match="exists and is no compiled pipeline"):
+        compile_job(job, tmp_path / "job.yaml")
+    assert (tmp_path / "job.yaml").read_bytes() == before
+    for _ in range(2):  # an older pipeline may be
+        compile_job(job, tmp_path / "pipeline.yaml")
+
+
+@pytest.mark.parametrize(("name", "value"), [("a=b", "1"), ("", "1"), ("1x", "1"), ("GOOD", "{{$.inputs}}")])
+def test_environment_variables_that_cannot_be(
+    job: ImageInstanceSegmentationJob, name: str, value: str
+) -> None:
+    job.environment_variables = {name: value}
+    (problem,) = job.problems(check_data=False)
+    assert problem.startswith(f"environment_variables.{name}")
