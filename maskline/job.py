@@ -10,6 +10,7 @@ assert load_job("job.yaml") == job
 
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -317,6 +318,47 @@ def load_job(source: Source) -> ImageInstanceSegmentationJob:
     """
     text, base_path = read_source(source)
     return ImageInstanceSegmentationJob.from_dict(from_yaml(text), base_path)
+
+
+def load_sound_job(source: Source, check_data: bool = True) -> ImageInstanceSegmentationJob:
+    """Read a job that can run: `load_job` and `validate` in one, with the problems of both at once.
+
+    Args:
+        source: as `load_job` takes it.
+        check_data: also look whether data on this machine exist.
+
+    Raises:
+        JobError: everything that is wrong in the file, and all else that keeps the rest of it from running.
+    """
+    text, base_path = read_source(source)
+    data = from_yaml(text)
+    try:
+        job = ImageInstanceSegmentationJob.from_dict(data, base_path)
+    except JobError as error:
+        raise type(error)([*error.problems, *_of_the_rest(data, base_path, error, check_data)]) from None
+    job.validate(check_data)
+    return job
+
+
+def _of_the_rest(data: Mapping[str, Any], base_path: Path, error: JobError, check_data: bool) -> list[str]:
+    """What keeps a job from running beside what is wrong in its file: problems of all that is not wrong."""
+    rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+    wrong = set()
+    for problem in error.problems:
+        key, *inner = re.split(r"[.\[=\s]", problem, maxsplit=2)
+        part = rest.get(key)
+        if isinstance(part, dict) and inner and inner[0] in part:
+            del part[inner[0]]
+            wrong.add(inner[0])
+        else:
+            rest.pop(key, None)
+            wrong.add(key)
+    try:
+        job = ImageInstanceSegmentationJob.from_dict(rest, base_path)
+    except JobError:
+        return []
+    # What is said of a name that was taken out would be said of its absence.
+    return [line for line in job.problems(check_data) if not any(name in line for name in wrong)]
 
 
 def _signature() -> inspect.Signature:

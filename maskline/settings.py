@@ -263,16 +263,6 @@ def _json_object(text: str) -> dict[str, Any]:
     return found
 
 
-MODEL_NAMES = (
-    "maskrcnn_resnet18_fpn",
-    "maskrcnn_resnet18_fpn_light",
-    "maskrcnn_resnet34_fpn",
-    "maskrcnn_resnet50_fpn",
-    "maskrcnn_resnet101_fpn",
-    "maskrcnn_resnet152_fpn",
-)
-"""The registered models; `maskline.models` has a builder for each."""
-
 MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "maskrcnn_resnet18_fpn_light": {"min_size": 320, "max_size": 640, "training_batch_size": 4},
 }
@@ -287,6 +277,8 @@ PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "maskrcnn_resnet152_fpn": ("imagenet",),
 }
 """Which weights are published for a model; the first is what it starts from unless told otherwise."""
+MODEL_NAMES = tuple(PUBLISHED_WEIGHTS)
+"""The registered models; `maskline.models` has a builder for each."""
 
 NOT_YET: Mapping[str, str] = {
     "distributed": "training on several GPUs is not built yet",

@@ -52,10 +52,9 @@ def validate(
     ] = True,
 ) -> None:
     """Tell all problems of a job at once, missing data included, and start nothing."""
-    from maskline.job import load_job
+    from maskline.job import load_sound_job
 
-    loaded = load_job(job)
-    loaded.validate(check_data=data)
+    loaded = load_sound_job(job, check_data=data)
     if names := loaded.unread():
         _note(f"{', '.join(names)}: {UNREAD}")
     out.print(f"{job} is a valid job", highlight=False)
@@ -72,13 +71,13 @@ def run(
     ] = None,
 ) -> None:
     """Run a job on this machine: data, sweep, evaluation, ONNX file, report."""
-    from maskline.job import load_job
+    from maskline.job import load_sound_job
 
     from .compiler import pipeline_name
     from .local_runner import AT_ONCE, run_local
     from .progress import Display
 
-    loaded = load_job(job)
+    loaded = load_sound_job(job)
     directory = run_dir or Path("runs") / f"{pipeline_name(loaded)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if loaded.limits.concurrent_trials > AT_ONCE:
         _note(f"on one machine {AT_ONCE} trials run at a time, whatever max_concurrent_trials says")
@@ -103,12 +102,12 @@ def compile_(
     output: Annotated[Path, typer.Option("--output", "-o", help="Pipeline file to write, .yaml.")],
 ) -> None:
     """Compile a job to a Kubeflow pipeline (KFP v2 IR), to be uploaded or submitted."""
-    from maskline.job import load_job
+    from maskline.job import load_sound_job
 
     from .compiler import compile_job, outside
     from .placement import RUN_ROOT, RUN_VOLUME
 
-    loaded = load_job(job)
+    loaded = load_sound_job(job, check_data=False)
     compile_job(loaded, output)
     if names := loaded.unread():
         _note(f"{', '.join(names)}: {UNREAD}")

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from maskline.errors import JobError
-from maskline.job import ImageInstanceSegmentationJob
+from maskline.job import ImageInstanceSegmentationJob, load_sound_job
 
 RIGHT: dict[str, Any] = {
     "type": "automl",
@@ -237,3 +237,47 @@ def test_data_are_looked_at_only_when_asked_and_relative_to_the_job(folder: Path
     with pytest.raises(JobError) as caught:
         job.validate()
     assert str(folder / "elsewhere" / "train") in str(caught.value)
+
+
+def test_what_is_wrong_in_the_file_hides_nothing_else(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "type: automl\ntask: image_instance_segmentation\n"
+        "training_data: {type: mltable, path: ./nowhere}\n"
+        "validation_data: {type: mltable, path: ./nowhere}\nvalidation_data_size: 0.2\n"
+        "target_column_name: label\nlimits: {max_trials: 0, max_nodes: 2}\n"
+        "training_parameters: {optimizer: lion, min_size: 900, max_size: 30, tile_grid_size: 2x2}\n"
+    )
+    with pytest.raises(JobError) as error:
+        load_sound_job(path)
+    found = "\n".join(error.value.problems)
+    for word in (
+        "optimizer='lion'",
+        "limits.max_trials=0",
+        "limits.max_nodes",
+        "nowhere",
+        "validation_data_size",
+        "min_size=900",
+        "tile_grid_size=2x2",
+    ):
+        assert word in found, word
+    with pytest.raises(JobError) as error:
+        load_sound_job(path, check_data=False)
+    assert "doesn't exist" not in str(error.value)
+
+
+def test_what_was_taken_out_is_not_missed(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "type: automl\ntask: image_instance_segmentation\ntarget_column_name: label\n"
+        "training_data: {type: mltabel, path: ./x}\nlimits: {max_trials: 3}\n"
+        "search_space: [{learning_rate: {type: uniform, min_value: 0.5, max_value: 2}}]\n"
+    )
+    with pytest.raises(JobError) as error:
+        load_sound_job(path)
+    assert not [line for line in error.value.problems if "missing" in line or "AutoMode" in line]
+    assert [line.split("=")[0] for line in error.value.problems] == [
+        "training_data.type",
+        "search_space[0].learning_rate.max_value",
+        "training_data.path",  # there is no ./x, whatever its type
+    ]
