@@ -33,7 +33,8 @@ from .optimization import EarlyStopping, learning_rate_factor, make_optimizer
 LARGEST_GRADIENT = 5.0
 """Gradients are clipped to this value, element by element, as Azure ML does."""
 DIVERGED_LOSS = 100.0
-"""A loss above this, or one that is no number, ends the trial."""
+"""A loss above this ends the trial from the second epoch on: a deep model that starts from scratch may begin
+above it. One that is no number ends it at once."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _loss(
 
 
 def _finite(loss: float, epoch: int) -> float:
-    if not loss <= DIVERGED_LOSS:
+    if not math.isfinite(loss) or (epoch > 1 and loss > DIVERGED_LOSS):
         raise StageError(
             f"the training diverged: the loss is {loss:g} in epoch {epoch}; "
             "lower learning_rate, or lengthen warmup_cosine_lr_warmup_epochs"
