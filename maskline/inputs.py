@@ -27,6 +27,10 @@ class DataType(Word):
     URI_FILE = "uri_file"
     COCO = "coco"
     AZURE_JSONL = "azure_jsonl"
+    PASCAL_VOC = "pascal_voc"
+    INSTANCE_MASKS = "instance_masks"
+    YOLO = "yolo"
+    LABELME = "labelme"
 
 
 class DataMode(Word):

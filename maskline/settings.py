@@ -8,7 +8,7 @@ turns it back, while 600.5 stays an error.
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
 )
 
+from .advanced import AdvancedSettings
 from .rules import Rule, job_error
 from .words import Word, word
 
@@ -77,30 +78,6 @@ Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
-class AdvancedSettings(BaseModel):
-    """The JSON object that `advanced_settings` holds: Azure's three keys and Maskline's own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    apply_automl_train_augmentations: bool = True
-    """Random horizontal flips and colour changes of the training pictures."""
-    stream_image_files: bool = False
-    """Azure: mount the datastore instead of downloading."""
-    apply_mosaic_for_yolo: bool = False
-    """Azure: mosaic augmentation of YOLO models."""
-    pretrained_weights: str | None = None
-    """Where training starts: `coco`, `imagenet` (the backbone only), `none` (from scratch), or a file or
-    URI of weights. Left out, it is the best that is published for the model."""
-    primary_iou: Literal["0.50", "0.50:0.95"] = "0.50"
-    """Mask IoU of the primary metric: at 0.50, as Azure's, or averaged over 0.50 to 0.95, as COCO's."""
-    max_bad_fraction: Fraction = 0.05
-    """Share of the records that may be refused before data preparation fails."""
-    metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
-    """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
-    mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """A pixel belongs to a mask when its probability is above this."""
 
 
 class TrainingSettings(BaseModel):

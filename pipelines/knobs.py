@@ -4,8 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from maskline.advanced import AdvancedSettings
 from maskline.rules import Rule
-from maskline.settings import MODEL_DEFAULTS, NOT_YET, AdvancedSettings, TrainingSettings
+from maskline.settings import MODEL_DEFAULTS, NOT_YET, TrainingSettings
 
 
 def knob_table() -> str:

@@ -93,6 +93,7 @@ class PictureRecord:
         width, height: as declared, in pixels; None when not declared.
         instances: the objects whose records are sound.
         listed: how many objects the source lists, the refused ones included; 0 is a background picture.
+        group: pictures of one group stay together in a split; empty for none.
     """
 
     file: str
@@ -101,6 +102,7 @@ class PictureRecord:
     height: int | None = None
     instances: list[Instance] = field(default_factory=list)
     listed: int = 0
+    group: str = ""
 
 
 @dataclass(slots=True)

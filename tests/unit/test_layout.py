@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from maskline.settings import NOT_YET, AdvancedSettings, TrainingSettings
+from maskline.advanced import AdvancedSettings
+from maskline.settings import NOT_YET, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = sorted(p for top in ("maskline", "components", "pipelines") for p in (ROOT / top).rglob("*.py"))

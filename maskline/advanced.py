@@ -1,0 +1,37 @@
+"""Settings beyond Azure's training parameters: what the JSON object `advanced_settings` may hold."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AdvancedSettings(BaseModel):
+    """The JSON object that `advanced_settings` holds: Azure's three keys and Maskline's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    apply_automl_train_augmentations: bool = True
+    """Random horizontal flips and colour changes of the training pictures."""
+    stream_image_files: bool = False
+    """Azure: mount the datastore instead of downloading."""
+    apply_mosaic_for_yolo: bool = False
+    """Azure: mosaic augmentation of YOLO models."""
+    pretrained_weights: str | None = None
+    """Where training starts: `coco`, `imagenet` (the backbone only), `none` (from scratch), or a file or
+    URI of weights. Left out, it is the best that is published for the model."""
+    primary_iou: Literal["0.50", "0.50:0.95"] = "0.50"
+    """Mask IoU of the primary metric: at 0.50, as Azure's, or averaged over 0.50 to 0.95, as COCO's."""
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the records that may be refused before data preparation fails."""
+    verify: Literal["header", "scaled", "full"] = "scaled"
+    """How far pictures are checked before training: `header` reads sizes only, `scaled` decodes JPEG files at
+    an eighth of their size and all others in full, `full` decodes everything at full size."""
+    materialise: Literal["auto", "always", "never"] = "auto"
+    """Whether pictures are copied into the prepared data set: `auto` copies what isn't on a local path."""
+    group_column: str | None = None
+    """Pictures with the same value under this key of their record stay on one side of the split; `folder`
+    is the folder that a picture lies in."""
+    metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
+    mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """A pixel belongs to a mask when its probability is above this."""
