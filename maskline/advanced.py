@@ -26,11 +26,6 @@ class AdvancedSettings(BaseModel):
     verify: Literal["header", "scaled", "full"] = "scaled"
     """How far pictures are checked before training: `header` reads sizes only, `scaled` decodes JPEG files at
     an eighth of their size and all others in full, `full` decodes everything at full size."""
-    materialise: Literal["auto", "always", "never"] = "auto"
-    """Whether pictures are copied into the prepared data set: `auto` copies what isn't on a local path."""
-    group_column: str | None = None
-    """Pictures with the same value under this key of their record stay on one side of the split; `folder`
-    is the folder that a picture lies in."""
     metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
     """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
     mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ PIXEL_LIMIT = 89_478_485
 """Pixels of the largest picture that is opened: 256 MiB as RGB. Larger ones are refused by their header."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+SUFFIXES = frozenset((".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+"""How names of picture files end, in lower case."""
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,11 +90,48 @@ def open_upright(path: str | os.PathLike[str]) -> Image.Image:
         return picture.transpose(turn) if turn is not None else picture.copy()
 
 
+def scaled_grey(path: str | os.PathLike[str], side: int) -> NDArray[np.float32]:
+    """The upright picture in grey, squeezed to `side` x `side` pixels, values 0 to 255.
+
+    A JPEG file is decoded at the smallest scale that serves. All its bytes are read even so, which shows
+    whether they are all there.
+
+    Raises:
+        DataError: as `open_upright`.
+    """
+    with _opened(path) as image:
+        turn = _TURNS.get(_orientation(image))
+        if image.format == "JPEG":
+            image.draft("L" if image.mode in ("L", "RGB") else None, (side, side))
+        image.load()
+        small = (image if image.mode == "L" else _to_rgb(image)).convert("L")
+        if turn is not None:
+            small = small.transpose(turn)
+        return np.asarray(small.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+
+
+def read_values(file: str | os.PathLike[str] | IO[bytes]) -> NDArray[np.generic]:
+    """The values of a mask as they are stored: indices of a palette, grey values, or colours.
+
+    Returns:
+        Shape (height, width), or (height, width, 3) of colours. Alpha is dropped.
+
+    Raises:
+        DataError: as `open_upright`.
+    """
+    with _opened(file) as image:
+        image.load()
+        if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
+            return np.array(image)
+        return np.array(image.convert("L" if image.mode == "LA" else "RGB"))
+
+
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Image.Image]:
     """An open picture; whatever Pillow raises over it becomes a DataError that names the file."""
+    path = file if isinstance(file, str | os.PathLike) else "the data"
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > PIXEL_LIMIT:
                 size = f"{width}x{height} pixels, more than {PIXEL_LIMIT}"

@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maskline.annotations import AnnotationSet, Finding, Instance, Mask, PictureRecord, Refusal, rasterise
 from maskline.errors import DataError
 from maskline.pictures import PictureHeader, open_upright, read_header
+
+from .duplicates import fingerprint
+
+Verify = Literal["header", "scaled", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class CheckedPicture:
         width, height: of the upright picture, in pixels.
         sha256: of the file's bytes.
         objects: empty for a background picture.
+        look: what it looks like, see `duplicates.fingerprint`; None if that wasn't looked at.
     """
 
     file: str
@@ -44,6 +53,7 @@ class CheckedPicture:
     height: int
     sha256: str
     objects: tuple[CheckedObject, ...]
+    look: NDArray[np.bool_] | None = None
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, bool, str], ...]]:
@@ -56,20 +66,25 @@ class CheckedPicture:
         return frozenset(o.label for o in self.objects if not o.crowd)
 
 
-def check(found: AnnotationSet) -> tuple[list[CheckedPicture], list[Finding]]:
-    """Decode every picture and draw every mask, on all cores.
+def check(found: AnnotationSet, verify: Verify = "scaled") -> tuple[list[CheckedPicture], list[Finding]]:
+    """Look at every picture and draw every mask, on all cores.
 
-    Pictures are decoded in full, so that truncated ones show. A picture whose objects were all refused is
-    refused too: it must not become background.
+    A picture whose objects were all refused is refused too: it must not become background.
+
+    Args:
+        found: what a reader found.
+        verify: how far pictures are looked at. `header` reads their sizes only; `scaled` decodes them, JPEG
+            files at a smaller scale, so that truncated ones show; `full` decodes everything at full size.
 
     Returns:
         The sound pictures in the order of `CheckedPicture.key`, and all findings, the reader's included.
     """
     findings = list(found.findings)
     pictures = []
+    look = partial(_check_picture, pixel_units=found.pixel_units, verify=verify)
     # Decoding and hashing release the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for picture, new in pool.map(partial(_check_picture, pixel_units=found.pixel_units), found.pictures):
+        for picture, new in pool.map(look, found.pictures):
             findings += new
             if picture is not None:
                 pictures.append(picture)
@@ -77,11 +92,11 @@ def check(found: AnnotationSet) -> tuple[list[CheckedPicture], list[Finding]]:
 
 
 def _check_picture(
-    record: PictureRecord, *, pixel_units: bool
+    record: PictureRecord, *, pixel_units: bool, verify: Verify
 ) -> tuple[CheckedPicture | None, list[Finding]]:
     findings: list[Finding] = []
     try:
-        header, digest = _open(record)
+        header, digest, seen = _open(record, verify)
         findings += _check_size(record, header, pixel_units)
     except Refusal as refusal:
         lost = 1 + len(record.instances)
@@ -95,18 +110,20 @@ def _check_picture(
         return None, findings
     ordered = tuple(objects[key] for key in sorted(objects))
     width, height = header.width, header.height
-    return CheckedPicture(record.file, record.where, width, height, digest, ordered), findings
+    return CheckedPicture(record.file, record.where, width, height, digest, ordered, seen), findings
 
 
-def _open(record: PictureRecord) -> tuple[PictureHeader, str]:
-    """Header and digest of a picture that can be decoded to its end."""
+def _open(record: PictureRecord, verify: Verify) -> tuple[PictureHeader, str, NDArray[np.bool_] | None]:
+    """Header, digest and look of a picture that can be decoded, as far as that is looked at."""
     if not os.path.isfile(record.file):
         raise Refusal("missing_picture", f"{record.file!r} is not there")
     try:
         header = read_header(record.file)
-        open_upright(record.file)
+        if verify == "full":
+            open_upright(record.file)
+        seen = None if verify == "header" else fingerprint(record.file)
         with open(record.file, "rb") as stream:
-            return header, hashlib.file_digest(stream, "sha256").hexdigest()
+            return header, hashlib.file_digest(stream, "sha256").hexdigest(), seen
     except (DataError, OSError) as error:
         raise Refusal("broken_picture", str(error)) from None
 

@@ -1,7 +1,8 @@
 """From annotations of any format to one checked, split data set."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from maskline.artifacts import DATASET, FINDINGS
 from maskline.dataset import PreparedDataset
 from maskline.errors import DataError
 
-from .check import CheckedPicture, check
+from .check import CheckedPicture, Verify, check
+from .duplicates import copies
 from .split import Unit, split
 from .write import count_kinds, write, write_findings
 
@@ -38,6 +40,7 @@ def prepare(
     test_size: float | None = None,
     seed: int | None = None,
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
+    verify: Verify = "scaled",
 ) -> PreparedDataset:
     """Read, check and split annotated pictures, and write the prepared data set.
 
@@ -57,6 +60,7 @@ def prepare(
         seed: of the split; None is 0.
         max_bad_fraction: largest share of records, pictures and objects together, that may be refused in each
             part, 0 to 1.
+        verify: how far pictures are looked at, see `check`.
 
     Raises:
         DataError: data can't be read, too many records are bad, a part has no object, or there is too
@@ -75,7 +79,7 @@ def prepare(
         if source is None:
             continue
         try:
-            splits[name], found = _read(source, label_column, folder, name, max_bad_fraction)
+            splits[name], found = _read(source, label_column, folder, name, max_bad_fraction, verify)
             findings += found
         except DataError as error:
             problems.append(str(error))
@@ -108,10 +112,10 @@ def _sizes(
 
 
 def _read(
-    source: Source, label_column: str, folder: Path, part: str, max_bad_fraction: float
+    source: Source, label_column: str, folder: Path, part: str, max_bad_fraction: float, verify: Verify
 ) -> tuple[list[CheckedPicture], list[Finding]]:
     annotations = read_annotations(source.path, source.kind, label_column)
-    pictures, findings = check(annotations)
+    pictures, findings = check(annotations, verify)
     write_findings(folder, findings, part)
     _judge(source.path, annotations.records, findings, max_bad_fraction, folder)
     if not any(p.classes for p in pictures):
@@ -174,15 +178,29 @@ def _hold_out(
 
 def _compare(splits: dict[str, list[CheckedPicture]]) -> list[Finding]:
     """What shows only between parts: pictures in two of them, and classes that training lacks."""
-    findings = []
-    train = {p.sha256: p for p in splits["train"]}
+    findings: list[Finding] = []
     known = {name for p in splits["train"] for name in p.classes}
+    for one, other in combinations(splits, 2):
+        findings += _shared(one, splits[one], other, splits[other])
     for part in [name for name in splits if name != "train"]:
-        for picture in splits[part]:
-            if twin := train.get(picture.sha256):
-                what = f"the same picture as {twin.where}, which is training data"
-                findings.append(Finding("shared_picture", picture.where, what, f"kept in {part}"))
         for name in sorted({c for p in splits[part] for c in p.classes} - known):
             what = f"class {name!r} is in {part} data and not in training data, so it can't be learnt"
             findings.append(Finding("class_not_in_training", part, what, "kept"))
     return findings
+
+
+def _shared(
+    one: str, known: list[CheckedPicture], other: str, new: list[CheckedPicture]
+) -> Iterator[Finding]:
+    """Pictures of `other` that are in `one` too, byte by byte or all but the same."""
+    twins = {p.sha256: p for p in known}
+    for picture in new:
+        if twin := twins.get(picture.sha256):
+            what = f"the same picture as {twin.where}, which is in {one}"
+            yield Finding("shared_picture", picture.where, what, f"kept in {other}")
+    seen, old = ([(p, p.look) for p in part if p.look is not None] for part in (new, known))
+    for index, nearest in copies([look for _, look in seen], [look for _, look in old]):
+        picture, twin = seen[index][0], old[nearest][0]
+        if picture.sha256 not in twins:
+            what = f"all but the same picture as {twin.where}, which is in {one}"
+            yield Finding("near_duplicate", picture.where, what, f"kept in {other}")

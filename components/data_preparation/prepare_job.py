@@ -37,6 +37,7 @@ def prepare_job(
         test_size=job.test_data_size,
         seed=settings.random_seed,
         max_bad_fraction=settings.advanced.max_bad_fraction,
+        verify=settings.advanced.verify,
     )
 
 

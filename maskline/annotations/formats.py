@@ -1,24 +1,33 @@
 """Which format a path holds, and the one door to all readers."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from maskline.errors import DataError
 
 from .azure_jsonl import read_azure_jsonl
 from .coco import read_coco
+from .instance_masks import looks_like_instance_masks, read_instance_masks
+from .labelme import looks_like_labelme, read_labelme
 from .mltable import MLTABLE, MLTable, read_mltable
+from .pascal_voc import looks_like_pascal_voc, read_pascal_voc
 from .records import AnnotationSet
+from .yolo import CROWD, DATA, read_yolo
 
-Format = Literal["mltable", "azure_jsonl", "coco"]
+Format = Literal["mltable", "azure_jsonl", "coco", "pascal_voc", "instance_masks", "yolo", "labelme"]
 
-FORMATS: tuple[Format, ...] = ("mltable", "azure_jsonl", "coco")
+FORMATS: tuple[Format, ...] = get_args(Format)
 KINDS = (*FORMATS, "uri_folder", "uri_file")
 """What `Input.type` may be: a format, or `uri_folder` and `uri_file` for the one that is found."""
 
-_KNOWN = "an MLTable file (mltable), *.jsonl (azure_jsonl), *.json with images and annotations (coco)"
+_KNOWN = (
+    "an MLTable file (mltable), *.jsonl (azure_jsonl), *.json with images and annotations (coco), "
+    "JPEGImages/ and SegmentationObject/ (pascal_voc), NAME/images/ and NAME/masks/ (instance_masks), "
+    f"{DATA} (yolo), *.json with imagePath and shapes (labelme)"
+)
 
 
 def read_annotations(
@@ -44,15 +53,30 @@ def read_annotations(
     if not place.exists():
         raise DataError(f"{path} is not there; name a local file or folder with annotations")
     file, form = _choose(place, kind)
-    if form == "coco":
-        found = read_coco(file, str(path))
-    else:
-        table = read_mltable(file) if form == "mltable" else MLTable((file,))
-        found = read_azure_jsonl(table, str(path), label_column)
+    found = _read(file, form, str(path), label_column, place)
     if not found.records:
         raise DataError(f"{file} holds no records; there is nothing to learn from")
     found.unite_repeated()
     return found
+
+
+def _read(file: Path, form: Format, source: str, label_column: str, place: Path) -> AnnotationSet:
+    match form:
+        case "coco":
+            return read_coco(file, source)
+        case "pascal_voc":
+            return read_pascal_voc(file, source)
+        case "instance_masks":
+            return read_instance_masks(file, source)
+        case "labelme":
+            return read_labelme(file, source)
+        case "yolo":
+            inside = place.is_dir() and place != file.parent
+            return read_yolo(file, source, place if inside else None)
+        case "mltable":
+            return read_azure_jsonl(read_mltable(file), source, label_column)
+        case "azure_jsonl":
+            return read_azure_jsonl(MLTable((file,)), source, label_column)
 
 
 def _local(path: str) -> Path:
@@ -71,11 +95,14 @@ def _choose(place: Path, kind: str) -> tuple[Path, Format]:
         for form in FORMATS:
             if kind == form:
                 return place, form
-    present = list(_candidates(place))
+    place = Path(os.path.abspath(place))
+    present = list(_candidates(place)) or list(_above(place))
     wanted = [c for c in present if kind in (c[1], "uri_folder", "uri_file")]
     if kind in ("uri_folder", "uri_file") and ("mltable" in (form for _, form in wanted)):
         # Beside an MLTable file, JSON Lines files are what it speaks of.
         wanted = [c for c in wanted if c[1] != "azure_jsonl"]
+    if kind != "azure_jsonl" and "yolo" in (form for _, form in wanted):
+        wanted = [c for c in wanted if c[0].name != CROWD]
     if len(wanted) == 1:
         return wanted[0]
     listed = ", ".join(f"{file.name} ({form})" for file, form in wanted or present)
@@ -94,10 +121,26 @@ def _candidates(place: Path) -> Iterator[tuple[Path, Format]]:
             continue
         if file.name == MLTABLE:
             yield file, "mltable"
+        elif file.name == DATA:
+            yield file, "yolo"
         elif file.suffix.lower() == ".jsonl":
             yield file, "azure_jsonl"
         elif file.suffix.lower() == ".json" and _looks_like_coco(file):
             yield file, "coco"
+    if looks_like_labelme(place):
+        yield place, "labelme"
+    if looks_like_pascal_voc(place):
+        yield place, "pascal_voc"
+    if looks_like_instance_masks(place):
+        yield place, "instance_masks"
+
+
+def _above(place: Path) -> Iterator[tuple[Path, Format]]:
+    """A folder of pictures may be one part of a YOLO data set."""
+    for folder in list(place.parents)[:2] if place.is_dir() else []:
+        if (folder / DATA).is_file():
+            yield folder / DATA, "yolo"
+            return
 
 
 def _looks_like_coco(file: Path) -> bool:

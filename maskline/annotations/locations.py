@@ -11,7 +11,7 @@ from .shapes import short
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def local_file(name: object, folders: Sequence[str], *, absolute: bool) -> str:
+def local_file(name: object, folders: Sequence[str], *, absolute: bool, within: str | None = None) -> str:
     """The absolute path of the picture that a record calls `name`.
 
     A relative name is looked for in `folders`, in turn; where it is in none of them, the path in the first
@@ -23,6 +23,7 @@ def local_file(name: object, folders: Sequence[str], *, absolute: bool) -> str:
         name: what the record says.
         folders: absolute paths of folders.
         absolute: whether any absolute path will do; else it must lie in one of `folders`.
+        within: folder that a relative name must not leave; None is the folder it was looked for in.
 
     Raises:
         Refusal: `name` is no text, a URL that can't be read yet, or leaves the folders.
@@ -40,7 +41,7 @@ def local_file(name: object, folders: Sequence[str], *, absolute: bool) -> str:
     name = name.removeprefix("azureml:")
     if os.path.isabs(name):
         return _inside(name, folders, anywhere=absolute)
-    tried = [_inside(os.path.join(folder, name), [folder], anywhere=False) for folder in folders]
+    tried = [_inside(os.path.join(f, name), [within or f], anywhere=False) for f in folders]
     return next((path for path in tried if os.path.isfile(path)), tried[0])
 
 

@@ -41,7 +41,7 @@ def read_mltable(file: Path) -> MLTable:
     Raises:
         DataError: the file isn't as described above; all problems at once, one a line.
     """
-    data = _load(file)
+    data = load_yaml(file)
     problems: list[str] = []
     files: list[Path] = []
     entries = data.get("paths")
@@ -56,10 +56,15 @@ def read_mltable(file: Path) -> MLTable:
     return MLTable(tuple(dict.fromkeys(files)), **options)
 
 
-def _load(file: Path) -> dict[str, Any]:
+def load_yaml(file: Path) -> dict[str, Any]:
+    """A small YAML mapping from outside.
+
+    Raises:
+        DataError: the file is large, uses aliases, or is no mapping.
+    """
     try:
         if file.stat().st_size > _LARGEST:
-            raise DataError(f"{file} is larger than {_LARGEST} bytes; an MLTable file is a few lines of YAML")
+            raise DataError(f"{file} is larger than {_LARGEST} bytes; such a file is a few lines of YAML")
         text = file.read_bytes()
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise DataError(f"{file} uses YAML aliases (*name), which can grow without bound; write it out")
@@ -67,7 +72,7 @@ def _load(file: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{file} can't be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise DataError(f"{file} must be a YAML mapping with paths and transformations")
+        raise DataError(f"{file} must be a YAML mapping")
     return data
 
 

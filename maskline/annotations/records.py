@@ -24,6 +24,7 @@ Kind = Literal[
     "duplicate_object",  # the same mask and class twice in one picture; counted once
     "empty_mask",  # the shape covers no pixel
     "missing_picture",  # the file isn't there
+    "near_duplicate",  # all but the same picture in two parts of the data
     "no_object_left",  # every object of the picture was refused, so the picture is too
     "outside_coordinates",  # points outside the picture: clipped, or refused when they are far away
     "remote_picture",  # a URL that can't be read yet
@@ -32,6 +33,7 @@ Kind = Literal[
     "self_crossing",  # a ring that crosses itself; filled by the even-odd rule
     "shared_picture",  # the same picture in two parts of the data
     "unknown_category",  # an object of a category that isn't listed
+    "unlabelled_picture",  # pictures that nobody labelled; left out, which is no loss
     "unknown_picture",  # an object of a picture that isn't listed
     "unrotated_size",  # the declared size is that before EXIF rotation
     "unsafe_path",  # a path that leaves the data's folder
@@ -93,7 +95,6 @@ class PictureRecord:
         width, height: as declared, in pixels; None when not declared.
         instances: the objects whose records are sound.
         listed: how many objects the source lists, the refused ones included; 0 is a background picture.
-        group: pictures of one group stay together in a split; empty for none.
     """
 
     file: str
@@ -102,7 +103,6 @@ class PictureRecord:
     height: int | None = None
     instances: list[Instance] = field(default_factory=list)
     listed: int = 0
-    group: str = ""
 
 
 @dataclass(slots=True)

@@ -105,6 +105,20 @@ def read_rle(value: Any) -> Rle:
     return Rle(height, width, _without_empty_runs(counts))
 
 
+def any_channel(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where values of shape (height, width) or (height, width, channels) aren't 0."""
+    bitmap: NDArray[np.bool_] = values != 0
+    return bitmap if bitmap.ndim == 2 else np.logical_or.reduce(bitmap, axis=2)
+
+
+def from_bitmap(mask: NDArray[np.bool_]) -> Rle:
+    """The run lengths of a mask of shape (height, width)."""
+    flat = np.asarray(mask, dtype=bool).ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return Rle(mask.shape[0], mask.shape[1], tuple([0, *runs] if flat.size and flat[0] else runs))
+
+
 def decode_counts(text: str) -> list[int]:
     """Run lengths from COCO's compressed text.
 

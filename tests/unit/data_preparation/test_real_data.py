@@ -183,7 +183,10 @@ def test_odd_pictures(odd, tmp_path, findings):
         "huge_header_60000x60000.png",
         "bomb_12000x12000.png",
     }
-    assert found.findings == {"broken_picture": 7}
+    assert found.findings is not None
+    # The others are one and the same picture in many forms, on both sides of the split.
+    assert set(found.findings) == {"broken_picture", "near_duplicate"}
+    assert found.findings["broken_picture"] == 7
     assert sum(s["images"] for s in found.splits.values()) == len(names) - 7
 
 
@@ -202,7 +205,7 @@ def test_eight_orientations_agree_with_a_mask_drawn_upright(odd, tmp_path):
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
     found = prepare(Source(str(tmp_path)), out=tmp_path / "out")
-    assert found.findings == {}
+    assert set(found.findings or {}) == {"near_duplicate"}  # upright, all eight are one picture
     upright = np.zeros((240, 320), dtype=np.uint8)
     upright[120:180, 80:240] = 1
     annotations = list(both(found))
