@@ -1,7 +1,8 @@
 """A job's plain data as YAML text, and back.
 
-What is read is YAML as people expect it: `yes`, `on` and dates are text (each field reads them as it needs
-them), a key stands once, and a file is small. Azure's schema is kept; `$schema` is for editors only.
+What is read is YAML as people expect it: `yes`, `on`, dates, `022` and `1:30` are text (each field reads them
+as it needs them; to YAML 1.1 the last two are 18 and 90), a key stands once, and a file is small. Azure's
+schema is kept; `$schema` is for editors only.
 """
 
 import io
@@ -22,10 +23,10 @@ Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, without dates and yes/no, and with every key once."""
+    """The safe loader, without dates, yes/no, octal and sexagesimal numbers, and with every key once."""
 
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":timestamp", ":bool"))]
+        first: [pair for pair in pairs if not pair[0].endswith((":timestamp", ":bool", ":int", ":float"))]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -45,8 +46,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Each pattern takes a part of what PyYAML's own takes, so that _Dumper quotes all texts that it must.
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), [*"tTfF"]
+    "tag:yaml.org,2002:bool", re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), [*"-+0123456789"]
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"([-+]?([0-9]+\.[0-9]*([eE][-+][0-9]+)?|\.(inf|Inf|INF))|\.[0-9]+|\.(nan|NaN|NAN))$"),
+    [*"-+0123456789."],
 )
 
 

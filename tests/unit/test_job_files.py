@@ -90,6 +90,17 @@ def test_yaml_is_read_as_people_mean_it() -> None:
     assert read(written(job)) == job
 
 
+def test_numbers_are_decimal() -> None:
+    job = read(
+        HEAD + "environment_variables: {UMASK: 022, START: 1:30, FLAG: 0x1f, WORD: trueish}\n"
+        "training_parameters: {number_of_epochs: 010, learning_rate: 1.0e-2, weight_decay: .5, beta1: 0.9}\n"
+    )
+    assert job.environment_variables == {"UMASK": "022", "START": "1:30", "FLAG": "0x1f", "WORD": "trueish"}
+    fixed = {"number_of_epochs": 10, "learning_rate": 0.01, "weight_decay": 0.5, "beta1": 0.9}
+    assert job.fixed_settings() == fixed
+    assert read(written(job)) == job
+
+
 def test_anchors_and_merges_work() -> None:
     job = read(
         HEAD + "training_data: &data {type: mltable, path: a}\nvalidation_data: {<<: *data, path: b}\n"
