@@ -12,6 +12,7 @@ import yaml
 from maskline.artifacts import FINDINGS, SplitName, TrialRecord
 from maskline.dataset import PreparedDataset
 from maskline.leaderboard import COLUMNS, rows, varied
+from maskline.page import Kind, Table
 from maskline.settings import TrainingSettings, complete
 
 COCO_MEANINGS: Mapping[str, str] = {
@@ -77,25 +78,20 @@ def primary_label(metrics: Mapping[str, Any]) -> str:
     }[metrics["primary"]["name"]]
 
 
-def leaderboard_table(trials: Sequence[TrialRecord], best: TrialRecord) -> dict[str, Any]:
-    """Columns (label, kind) and rows (best, cells of text and kind), best trial first."""
+def leaderboard_table(trials: Sequence[TrialRecord], best: TrialRecord) -> Table:
+    """The trials, best first."""
     names = [name for name in COLUMNS if name != "epochs"]
-    table = rows(trials)
-    parameters = [name for name in (table[0] if table else {}) if name not in (*COLUMNS, "reason")]
-    words = {name for row in table for name in parameters if isinstance(row[name], str)}
-    kinds = {name: "" if name in words else "n" for name in (*names, *parameters)}
+    found = rows(trials)
+    parameters = [name for name in (found[0] if found else {}) if name not in (*COLUMNS, "reason")]
+    words = {name for row in found for name in parameters if isinstance(row[name], str)}
+    kinds: dict[str, Kind] = {name: "" if name in words else "n" for name in (*names, *parameters)}
     kinds |= {"state": "", "reason": "long"}
     order = [*names, *parameters, "reason"]
-    return {
-        "columns": [{"label": HEADINGS.get(name, name), "kind": kinds[name]} for name in order],
-        "rows": [
-            {
-                "best": row["trial"] == best.number,
-                "cells": [{"text": _cell(name, row), "kind": kinds[name]} for name in order],
-            }
-            for row in table
-        ],
-    }
+    return Table(
+        columns=[(HEADINGS.get(name, name), kinds[name]) for name in order],
+        rows=[[_cell(name, row) for name in order] for row in found],
+        best=next((place for place, row in enumerate(found) if row["trial"] == best.number), None),
+    )
 
 
 def knob_rows(settings: TrainingSettings, best: TrialRecord) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Pictures with masks over them."""
 
-import base64
 import colorsys
 import io
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pycocotools import mask as rle
 
+from maskline.page import data_uri
 from maskline.voc import as_rle
 
 Colour = tuple[int, int, int]
@@ -79,11 +79,6 @@ def overlay_masks(
         if text:
             _write(pen, text, colour, mask)
     return drawn
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """A file as a `data:` URI; kind is its MIME type."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def jpeg_uri(image: Image.Image) -> str:

@@ -1,17 +1,15 @@
 """The report: one HTML file that needs nothing else, for a person to judge a model by."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from maskline.artifacts import SplitName, TrialRecord
 from maskline.charts import DARK, LIGHT, render, score_bars, score_curves
 from maskline.dataset import PreparedDataset
 from maskline.leaderboard import eligible
-from maskline.metrics import UNDEFINED, above
+from maskline.metrics import above
+from maskline.page import data_uri, render_page
 from maskline.settings import TrainingSettings
 
 from .choose import choose, picture_scores
@@ -27,10 +25,20 @@ from .describe import (
     versions,
     warnings,
 )
-from .draw import LABELLED, class_colours, css, data_uri
+from .draw import LABELLED, class_colours, css
 from .show import show
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+SECTIONS = {
+    "summary": "Summary",
+    "sweep": "Sweep",
+    "scores": "Scores",
+    "classes": "Classes",
+    "pictures": "Pictures",
+    "data": "Data",
+    "settings": "Settings of the best trial",
+    "reproduce": "How to reproduce",
+}
 
 
 def write_report(
@@ -67,7 +75,8 @@ def write_report(
     label = primary_label(metrics)
     context = {
         "title": job.get("display_name") or job.get("experiment_name") or "Instance segmentation report",
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "subtitle": f"Instance segmentation with {settings.model_name}",
+        "sections": SECTIONS,
         "versions": versions(),
         "split": split,
         "origin": origin(split, dataset.findings or {}),
@@ -87,7 +96,7 @@ def write_report(
         "curves": _both_themes(score_curves, trials, best, label),
         "shots": shots,
         "labelled": LABELLED,
-        "legend": _legend(dataset, truth, shown, {score.image_id for score in chosen}),
+        "colours": _legend(dataset, truth, shown, {score.image_id for score in chosen}),
         "dataset": dataset,
         "data": data_table(dataset),
         "findings": findings_table(dataset),
@@ -95,21 +104,7 @@ def write_report(
         "hidden": secrets,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_environment().get_template(TEMPLATE).render(context), encoding="utf-8")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A score as text; a dash where it is undefined."""
-    return "–" if value is None or value == UNDEFINED else f"{value:.{digits}f}"
-
-
-def _environment() -> Environment:
-    # Names of classes and files come from outside: everything is escaped, whatever the template's ending.
-    found = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    found.filters["number"] = number
-    return found
+    path.write_text(render_page(TEMPLATE, **context), encoding="utf-8")
 
 
 def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 
 from maskline.artifacts import TrialRecord
 from maskline.components.evaluation.evaluate import evaluate
-from maskline.components.evaluation.report import number, write_report
+from maskline.components.evaluation.report import write_report
 from maskline.dataset import PreparedDataset
 from maskline.settings import complete
 
@@ -188,7 +188,3 @@ def test_a_lost_picture_is_named(dataset):
     page = Page(write(dataset, []))
     assert "The picture can't be opened:" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 2 + 2 * 2
-
-
-def test_a_dash_stands_for_what_is_undefined():
-    assert [number(value) for value in (None, -1.0, 0.0, 0.12345)] == ["–", "–", "0.000", "0.123"]
