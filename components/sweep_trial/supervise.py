@@ -26,7 +26,7 @@ from maskline.settings import complete, obstacles
 from maskline.sweep import RandomSamplingAlgorithm
 
 from .propose import TrialSampler, propose
-from .train import TrialSpec
+from .spec import TrialSpec
 
 THREADS_VARIABLE = "MASKLINE_TRIAL_THREADS"
 """Environment variable with the processor threads that a trial may use."""

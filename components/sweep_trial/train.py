@@ -10,7 +10,6 @@ import random
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,43 +28,13 @@ from maskline.prediction import default_device, predict
 from maskline.settings import TrainingSettings, complete
 
 from .optimization import EarlyStopping, learning_rate_factor, make_optimizer
+from .spec import TrialSpec
 
 LARGEST_GRADIENT = 5.0
 """Gradients are clipped to this value, element by element, as Azure ML does."""
 DIVERGED_LOSS = 100.0
 """A loss above this ends the trial from the second epoch on: a deep model that starts from scratch may begin
 above it. One that is no number ends it at once."""
-
-
-@dataclass(frozen=True)
-class TrialSpec:
-    """What the training process is told.
-
-    Attributes:
-        settings: the settings that were chosen, as plain data.
-        data: folder of the prepared data set.
-        directory: the trial's directory.
-        seed: of weights, shuffling and augmentation.
-        deadline: Unix time at which training stops and keeps its best epoch.
-    """
-
-    settings: dict[str, Any]
-    data: str
-    directory: str
-    seed: int
-    deadline: float
-
-    def write(self) -> Path:
-        """Write it into the trial's directory."""
-        path = TrialDirectory(Path(self.directory)).spec
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-        return path
-
-    @classmethod
-    def read(cls, path: Path) -> "TrialSpec":
-        """The inverse of `write`."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def train(spec: TrialSpec) -> None:

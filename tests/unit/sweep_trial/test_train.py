@@ -11,7 +11,8 @@ import torch
 from maskline import checkpoint
 from maskline.artifacts import TrialDirectory
 from maskline.components.sweep_trial import train as room
-from maskline.components.sweep_trial.train import TrialSpec, main, train
+from maskline.components.sweep_trial.spec import TrialSpec
+from maskline.components.sweep_trial.train import main, train
 from maskline.errors import StageError
 
 LIGHT = {
