@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from pycocotools import mask as rle
 from torch import Tensor, nn
 
 from .loading import InstanceDataset, loader
+from .pasting import paste
 from .settings import TrainingSettings
 
 
@@ -19,14 +18,16 @@ def default_device() -> torch.device:
 
 
 @contextmanager
-def score_threshold(model: nn.Module, threshold: float) -> Iterator[None]:
-    """Let the model report detections from this score on, for a while."""
-    heads = model.roi_heads
-    before, heads.score_thresh = heads.score_thresh, threshold  # type: ignore[union-attr]
+def small_masks(model: nn.Module, score_threshold: float) -> Iterator[None]:
+    """For a while, let the model report detections from this score on, with masks as it makes them: small."""
+    heads: Any = model.roi_heads
+    transform: Any = model.transform
+    before = heads.score_thresh, transform.pastes_masks
+    heads.score_thresh, transform.pastes_masks = score_threshold, False
     try:
         yield
     finally:
-        heads.score_thresh = before  # type: ignore[union-attr]
+        heads.score_thresh, transform.pastes_masks = before
 
 
 def predict(
@@ -50,37 +51,41 @@ def predict(
         InstanceDataset(coco), batch_size=settings.validation_batch_size, workers=settings.number_of_workers
     )
     found: list[dict[str, Any]] = []
-    with torch.inference_mode(), score_threshold(model, settings.advanced.metric_score_threshold):
+    with torch.inference_mode(), small_masks(model, settings.advanced.metric_score_threshold):
         for pictures, targets in batches:
             outputs = model([picture.to(device) for picture in pictures])
-            for output, target in zip(outputs, targets, strict=True):
-                found += results(
-                    output, int(target["image_id"]), settings.advanced.mask_pixel_score_threshold
-                )
+            for picture, output, target in zip(pictures, outputs, targets, strict=True):
+                height, width = picture.shape[-2:]
+                threshold = settings.advanced.mask_pixel_score_threshold
+                found += results(output, int(target["image_id"]), height, width, threshold)
     return found
 
 
-def results(output: dict[str, Tensor], image_id: int, mask_threshold: float = 0.5) -> list[dict[str, Any]]:
+def results(
+    output: dict[str, Tensor], image_id: int, height: int, width: int, mask_threshold: float = 0.5
+) -> list[dict[str, Any]]:
     """One picture's output of a model as COCO results.
 
     Args:
-        output: boxes (n, 4), labels (n,), scores (n,), masks (n, 1, H, W) float in 0 ... 1.
+        output: boxes (n, 4) in pixels, labels (n,), scores (n,), masks (n, 1, m, m) in 0 ... 1, as
+            `small_masks` has the model give them.
         image_id: id of the picture in the split.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
         mask_threshold: a pixel belongs to the mask when its probability is above this.
     """
-    boxes = output["boxes"].cpu().numpy().astype(float)
-    masks = (output["masks"][:, 0] > mask_threshold).to(torch.uint8).cpu().numpy()
-    # pycocotools wants columns first: (H, W, n) in Fortran order.
-    encoded = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0))) if len(masks) else []
+    boxes = output["boxes"].float().cpu().numpy()
+    soft = output["masks"].float().cpu().numpy()
+    masks = paste(soft, boxes, height, width, mask_threshold)
     return [
         {
             "image_id": image_id,
             "category_id": int(label),
             "score": float(score),
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "segmentation": {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")},
+            "segmentation": mask,
         }
         for box, label, score, mask in zip(
-            boxes.tolist(), output["labels"].tolist(), output["scores"].tolist(), encoded, strict=True
+            boxes.tolist(), output["labels"].tolist(), output["scores"].tolist(), masks, strict=True
         )
     ]

@@ -27,6 +27,7 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
 
     def __init__(self, min_size: int, max_size: int) -> None:
         super().__init__(min_size, max_size, list(MEAN), list(STD))
+        self.pastes_masks = True
 
     def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
         """A picture (3, H, W), and its target, at the size that the network works on."""
@@ -41,6 +42,24 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
                 :, 0
             ].byte()
         return image, changed
+
+    def postprocess(
+        self,
+        result: list[Target],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[Target]:
+        """Detections in the pictures' own coordinates.
+
+        Masks become as large as the picture, (n, 1, H, W); where `pastes_masks` is off they stay as the
+        network gives them, (n, 1, 28, 28) in their boxes, which `maskline.pasting` needs.
+        """
+        if self.training or self.pastes_masks:
+            pasted: list[Target] = super().postprocess(result, image_shapes, original_image_sizes)
+            return pasted
+        small = [found.pop("masks") for found in result]
+        super().postprocess(result, image_shapes, original_image_sizes)
+        return [{**found, "masks": masks} for found, masks in zip(result, small, strict=True)]
 
     def _size(self, image: Tensor) -> list[Any]:
         sides = shape_as_tensor(image)[-2:]

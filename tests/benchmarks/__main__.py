@@ -3,12 +3,13 @@
 import argparse
 import sys
 
-from . import light_model, orchestration, startup
+from . import light_model, orchestration, pasting, startup
 from .harness import run
 
 BENCHMARKS = {
     "light_model": light_model.measure,
     "orchestration": orchestration.measure,
+    "pasting": pasting.measure,
     "startup": startup.measure,
 }
 
