@@ -38,12 +38,14 @@ class PictureHeader:
     Attributes:
         width, height: of the upright picture, as everything in Maskline counts them.
         stored_width, stored_height: before the EXIF orientation is applied.
+        turned: whether the EXIF orientation says that the picture is turned or mirrored.
     """
 
     width: int
     height: int
     stored_width: int
     stored_height: int
+    turned: bool = False
 
 
 def read_header(path: str | os.PathLike[str]) -> PictureHeader:
@@ -54,9 +56,9 @@ def read_header(path: str | os.PathLike[str]) -> PictureHeader:
     """
     with _opened(path) as image:
         width, height = image.size
-        if _orientation(image) >= 5:
-            return PictureHeader(height, width, width, height)
-        return PictureHeader(width, height, width, height)
+        orientation = _orientation(image)
+        upright = (height, width) if orientation >= 5 else (width, height)
+        return PictureHeader(*upright, width, height, orientation > 1)
 
 
 def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:

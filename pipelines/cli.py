@@ -11,6 +11,8 @@ from rich.console import Console
 from maskline import __version__
 from maskline.errors import MasklineError
 
+from . import data_commands
+
 app = typer.Typer(
     name="maskline",
     no_args_is_help=True,
@@ -143,6 +145,9 @@ def parameters() -> None:
     from .knobs import knob_table
 
     sys.stdout.write(knob_table())
+
+
+app.add_typer(data_commands.app)
 
 
 def main() -> None:

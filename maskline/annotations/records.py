@@ -115,6 +115,7 @@ class AnnotationSet:
         pictures: in the order of the source; one record a file.
         findings: what was wrong so far; pictures and masks are checked later.
         records: how many records the source lists: pictures and objects.
+        parts: names of the parts that the source is divided into, as YOLO's train and val; empty for none.
     """
 
     source: str
@@ -122,6 +123,7 @@ class AnnotationSet:
     pictures: list[PictureRecord] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     records: int = 0
+    parts: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ def read_yolo(file: Path, source: str, below: Path | None = None) -> AnnotationS
             if str(picture) in pictures or (below is not None and not picture.is_relative_to(below)):
                 continue
             found.records += 1
+            found.parts = tuple(dict.fromkeys((*found.parts, part)))
             pictures[str(picture)] = _read_picture(found, picture, names, root)
     _list_orphans(found, pictures)
     _read_crowd(found, file.parent, pictures, below is not None)

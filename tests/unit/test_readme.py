@@ -74,7 +74,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         ran.add(command[1])
-    assert ran == {"sample-data", "new", "validate", "compile", "run", "parameters"}
+    assert ran == {"sample-data", "new", "validate", "compile", "run", "parameters", "convert"}
     for file in (
         "report.html",
         "model.onnx",

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from maskline.components.data_preparation.convert import TARGETS, convert
 from maskline.components.data_preparation.prepare import Source, prepare
 
 CLASSES = {"can": 1, "box": 2}
@@ -154,6 +155,18 @@ def test_same_masks_and_split(kind, pictures, tmp_path):
         assert not found.findings
     truth = sorted(_runs(b)["counts"] for objects in pictures.values() for _, b in objects)
     assert sorted(c for part in parts.values() for _, objects in part for _, c in objects) == truth
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_form_converts_to_the_same_masks(kind, target, pictures, tmp_path):
+    (tmp_path / kind).mkdir()
+    WRITERS[kind](tmp_path / kind, pictures)
+    done = convert(str(tmp_path / kind), tmp_path / "new" / target, target)
+    assert (done.pictures, done.objects, done.kinds) == (12, 18, {})
+    _, before = _prepared(tmp_path / kind, "uri_folder")
+    _, after = _prepared(tmp_path / "new" / target, "uri_folder")
+    assert after == before
 
 
 def test_yolo_joins_parts_and_holes_by_bridges(tmp_path):

@@ -1,0 +1,58 @@
+"""Verbs about data alone: look at them, write them in another form."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+app = typer.Typer()
+out = Console()
+err = Console(stderr=True)
+Type = Annotated[
+    str, typer.Option("--type", help="How the data are laid out, as in a job; left out, it is recognised.")
+]
+Column = Annotated[
+    str, typer.Option("--target-column-name", help="Key that holds the objects of an Azure record.")
+]
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `maskline convert data out --to coco`")
+def convert(
+    source: Annotated[str, typer.Argument(help="Folder or file of annotated pictures.", metavar="SRC")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.", metavar="DST")],
+    to: Annotated[Literal["azure", "coco", "yolo"], typer.Option(help="Form to write.")],
+    kind: Annotated[
+        str, typer.Option("--from", help="How SRC is laid out, as in a job; left out, it is recognised.")
+    ] = "uri_folder",
+    pictures: Annotated[
+        Literal["copy", "link"], typer.Option(help="Copy the pictures, or make symbolic links to them.")
+    ] = "copy",
+    image_url: Annotated[
+        str,
+        typer.Option(
+            help="For azure: what stands before images/NAME, like azureml://datastores/NAME/paths/FOLDER."
+        ),
+    ] = "",
+    target_column_name: Column = "label",
+) -> None:
+    """Write annotations of any form as Azure's JSON Lines, COCO or YOLO, and say what changes."""
+    from maskline.components.data_preparation.convert import CONVERSION
+    from maskline.components.data_preparation.convert import convert as run
+
+    done = run(
+        source, folder, to, kind=kind, label_column=target_column_name, carry=pictures, prefix=image_url
+    )
+    _say(
+        f"{done.pictures} pictures, {done.objects} objects and {done.crowds} crowd regions "
+        f"are in {done.folder}, as {to}"
+    )
+    for note in done.notes:
+        _say(f"note: {note}")
+    if done.kinds:
+        counts = ", ".join(f"{number} {kind}" for kind, number in done.kinds.items())
+        _say(f"findings: {counts}; {done.lost} records were left out; all are in {done.folder / CONVERSION}")
