@@ -40,6 +40,12 @@ READ_ONLY: Mapping[str, str] = {
     "type": "every job of Maskline's is of type automl",
 }
 
+PLACED: Mapping[str, tuple[str, ...]] = {
+    "resources": ("instance_type", "instance_count", "shm_size"),
+    "queue_settings": ("priority",),
+}
+"""What of a job's words on machines a cluster file gives a meaning."""
+
 
 class ImageInstanceSegmentationJob(JobFields):
     """A job that finds the best instance segmentation model that a budget of trials buys.
@@ -266,10 +272,19 @@ class ImageInstanceSegmentationJob(JobFields):
         """
         return problems(self, check_data)
 
-    def unread(self) -> list[str]:
-        """Fields that are set and that no stage reads yet: they are kept, and nothing depends on them."""
-        placing = ("compute", "resources", "identity", "queue_settings", "environment_id")
-        return [name for name in (*placing, "outputs", "log_verbosity") if name in self.model_fields_set]
+    def unread(self, placed: bool = False) -> list[str]:
+        """Fields that are set and that no stage reads yet: they are kept, and nothing depends on them.
+
+        Args:
+            placed: a cluster file gives `compute`, `resources` and `queue_settings` their meaning.
+        """
+        placing = ("compute", "resources", "queue_settings")
+        unread = [*(() if placed else placing), "identity", "environment_id", "outputs", "log_verbosity"]
+        found = [name for name in unread if name in self.model_fields_set]
+        for name, read in PLACED.items() if placed else ():
+            part = getattr(self, name)
+            found += [f"{name}.{key}" for key in (part.plain() if part else ()) if key not in read]
+        return found
 
     def validate(self, check_data: bool = True) -> None:  # type: ignore[override]
         """Refuse a job that can't run.

@@ -119,7 +119,7 @@ class JobFields(Part):
     properties: Texts = {}
     """Further labels. `azureml:NAME:VERSION` as a key says where that data asset lies."""
     compute: str | None = None
-    """Azure's name of a cluster."""
+    """Name of a compute in the cluster file; `azureml:` may stand before it."""
     resources: JobResourceConfiguration | None = None
     """Machines that are asked for."""
     environment_id: str | None = None

@@ -81,19 +81,24 @@ def to_yaml(data: dict[str, Any]) -> str:
     return text
 
 
-def from_yaml(text: str | bytes) -> dict[str, Any]:
+def from_yaml(text: str | bytes, what: str = "job") -> dict[str, Any]:
     """The mapping that a YAML text holds.
+
+    Args:
+        text: YAML in UTF-8.
+        what: the text describes, for errors.
 
     Raises:
         JobError: it isn't YAML, isn't a mapping, is too large, or gives a key twice.
     """
     if len(text) > MAX_BYTES:
-        raise JobError(f"the job is larger than {MAX_BYTES // 1024} KiB; is this the right file?")
+        raise JobError(f"the {what} is larger than {MAX_BYTES // 1024} KiB; is this the right file?")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            raise JobError("the job is empty; `maskline new` writes one to start from")
+            hint = "; `maskline new` writes one to start from" if what == "job" else ""
+            raise JobError(f"the {what} is empty{hint}")
         _size(node, {})
         found = loader.construct_document(node)
     except JobError:
@@ -105,9 +110,9 @@ def from_yaml(text: str | bytes) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise JobError(f"not YAML in UTF-8: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise JobError("the job is nested too deeply; is this the right file?") from None
+        raise JobError(f"the {what} is nested too deeply; is this the right file?") from None
     if not isinstance(found, dict):
-        raise JobError(f"a job is a mapping of keys to values, and this is a {type(found).__name__}")
+        raise JobError(f"a {what} is a mapping of keys to values, and this is a {type(found).__name__}")
     return found
 
 

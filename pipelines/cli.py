@@ -98,24 +98,33 @@ def run(
         out.print(f"{name + ':':<14}{path}", highlight=False, soft_wrap=True)
 
 
-@app.command("compile", epilog="Example: `maskline compile job.yaml -o pipeline.yaml`")
+@app.command("compile", epilog="Example: `maskline compile job.yaml -o pipeline.yaml --cluster cluster.yaml`")
 def compile_(
     job: JobFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Pipeline file to write, .yaml.")],
+    cluster: Annotated[
+        Path | None, typer.Option(help="Cluster file: images, computes, volumes, secrets.", metavar="FILE")
+    ] = None,
+    kubernetes: Annotated[
+        bool,
+        typer.Option("--kubernetes", help="Write Pipeline and PipelineVersion, to be applied with kubectl."),
+    ] = False,
 ) -> None:
     """Compile a job to a Kubeflow pipeline (KFP v2 IR), to be uploaded or submitted."""
     from maskline.job import load_sound_job
 
+    from .cluster_file import read_cluster
     from .compiler import compile_job, outside
-    from .placement import RUN_ROOT, RUN_VOLUME
 
+    placed = read_cluster(cluster) if cluster else None
     loaded = load_sound_job(job, check_data=False)
-    compile_job(loaded, output)
-    if names := loaded.unread():
+    compile_job(loaded, output, placed, kubernetes)
+    if names := loaded.unread(placed=placed is not None):
         _note(f"{', '.join(names)}: {UNREAD}")
-    for path in outside(loaded):
-        _note(f"{path} is read in the cluster, where only the volume {RUN_VOLUME} is mounted, at {RUN_ROOT}")
-    out.print(f"{output} is ready to be uploaded to Kubeflow Pipelines", highlight=False, soft_wrap=True)
+    for path in outside(loaded, placed):
+        _note(f"{path} is read in the cluster, where it is on no volume that is mounted")
+    way = "applied with kubectl" if kubernetes else "uploaded to Kubeflow Pipelines"
+    out.print(f"{output} is ready to be {way}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `maskline new data/train -o job.yaml`")

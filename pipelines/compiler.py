@@ -1,5 +1,6 @@
 """A job -> a compiled pipeline (KFP's intermediate representation)."""
 
+import hashlib
 import json
 import os
 import re
@@ -9,26 +10,40 @@ from typing import Any
 
 import yaml
 from kfp import compiler
+from kfp.compiler import KubernetesManifestOptions
 
 from maskline.errors import JobError, StageError
 from maskline.inputs import resolve
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.stages import pack
 
+from .choice import choose_compute
+from .cluster_file import Cluster
 from .instance_segmentation import Plan, instance_segmentation
 from .lint import lint
-from .placement import RUN_ROOT
+from .placement import Placement
+
+GRACE_SECONDS = 3600
+"""What a trial's pod gets beyond the job's time limit, which the trial itself keeps."""
 
 
-def compile_job(job: ImageInstanceSegmentationJob, destination: Path) -> dict[str, Any]:
+def compile_job(
+    job: ImageInstanceSegmentationJob,
+    destination: Path,
+    cluster: Cluster | None = None,
+    kubernetes: bool = False,
+) -> dict[str, Any]:
     """Compile a job to a pipeline file.
 
     Args:
         job: a job; relative data paths are resolved against its folder.
         destination: YAML file to write; its folder must exist.
+        cluster: where it is to run; None for the defaults, which take no notice of the job's `compute`.
+        kubernetes: write a Pipeline and a PipelineVersion, to be applied in the cluster's namespace, instead
+            of KFP's intermediate representation.
 
     Returns:
-        The compiled pipeline as plain data.
+        The compiled pipeline (its specification) as plain data.
 
     Raises:
         JobError: the job can't run; the data itself is not looked at, since it may lie in the cluster.
@@ -36,20 +51,43 @@ def compile_job(job: ImageInstanceSegmentationJob, destination: Path) -> dict[st
     """
     if problems := job.problems(check_data=False):
         raise JobError(problems)
+    made = plan(job, cluster)
+    _check_destination(destination)
+    with TemporaryDirectory(dir=destination.parent) as folder:
+        compiled = Path(folder) / destination.name
+        options = {"kubernetes_manifest_format": True, "kubernetes_manifest_options": _names(job, made)}
+        compiler.Compiler().compile(
+            instance_segmentation(made), str(compiled), **(options if kubernetes else {})
+        )
+        documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+        ir: dict[str, Any] = documents[-1]["spec"]["pipelineSpec"] if kubernetes else documents[0]
+        if findings := lint(ir):
+            raise StageError("the compiled pipeline would not run as written:\n" + "\n".join(findings))
+        os.replace(compiled, destination)
+    return ir
+
+
+def _check_destination(destination: Path) -> None:
     if destination.suffix not in (".yaml", ".yml"):
         raise JobError(f"{destination} must end in .yaml: KFP reads no other pipeline files")
     if destination.is_dir() or (destination.exists() and b"pipelineInfo" not in destination.read_bytes()):
         raise JobError(f"{destination} exists and is no compiled pipeline; choose another file")
     if not destination.parent.is_dir():
         raise JobError(f"the folder {destination.parent} doesn't exist; make it first")
-    with TemporaryDirectory(dir=destination.parent) as folder:
-        compiled = Path(folder) / destination.name
-        compiler.Compiler().compile(instance_segmentation(plan(job)), str(compiled))
-        ir: dict[str, Any] = next(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
-        if findings := lint(ir):
-            raise StageError("the compiled pipeline would not run as written:\n" + "\n".join(findings))
-        os.replace(compiled, destination)
-    return ir
+
+
+def _names(job: ImageInstanceSegmentationJob, made: Plan) -> KubernetesManifestOptions:
+    """Names of the Kubernetes objects. A version can't be changed, so its name tells of all that is in it."""
+    content = repr((made.job, made.slots, made.parallelism, made.environment, made.placement))
+    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+    name = made.name[:63].strip("-")
+    return KubernetesManifestOptions(
+        pipeline_name=name,
+        pipeline_display_name=job.display_name or made.name,
+        pipeline_version_name=f"{name[:52].strip('-')}-{digest}",
+        namespace=made.placement.cluster.kubeflow.namespace,
+        include_pipeline_manifest=True,
+    )
 
 
 def located(job: ImageInstanceSegmentationJob) -> ImageInstanceSegmentationJob:
@@ -76,15 +114,21 @@ def _from(folder: str, path: str) -> str:
     return path if "://" in path or "/" not in path else os.path.normpath(os.path.join(folder, path))
 
 
-def outside(job: ImageInstanceSegmentationJob) -> list[str]:
+def outside(job: ImageInstanceSegmentationJob, cluster: Cluster | None = None) -> list[str]:
     """Data paths that a stage in the cluster won't find, since they are on no volume that it mounts."""
-    made = plan(job)
+    made = plan(job, cluster)
+    folders = [f"{volume.path}/" for volume in made.placement.cluster.volumes]
+    folders += [f"{secret.path}/" for secret in made.placement.cluster.secrets if secret.path]
     paths = (made.training_data, made.validation_data, made.test_data)
-    return [path for path in paths if path and not path.startswith(f"{RUN_ROOT}/")]
+    return [path for path in paths if path and "://" not in path and not path.startswith(tuple(folders))]
 
 
-def plan(job: ImageInstanceSegmentationJob) -> Plan:
-    """What of a job is fixed in its pipeline."""
+def plan(job: ImageInstanceSegmentationJob, cluster: Cluster | None = None) -> Plan:
+    """What of a job is fixed in its pipeline.
+
+    Raises:
+        JobError: the job asks for what the cluster doesn't have.
+    """
 
     def path(data: Any) -> str:
         return resolve(data, job.base_path, job.properties) if data is not None else ""
@@ -100,6 +144,11 @@ def plan(job: ImageInstanceSegmentationJob) -> Plan:
         slots=job.limits.max_trials,
         parallelism=job.limits.concurrent_trials,
         environment=job.environment_variables or {},
+        placement=Placement(
+            cluster or Cluster(),
+            choose_compute(job, cluster),
+            60 * job.limits.timeout_minutes + GRACE_SECONDS,
+        ),
     )
 
 

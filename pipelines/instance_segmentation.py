@@ -1,5 +1,6 @@
 """The DAG: how the stages become a pipeline."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from maskline.components.onnx_export.component import onnx_export
 from maskline.components.sweep_trial.component import sweep_trial
 from maskline.components.trial_selection.component import trial_selection
 
-from .placement import RUN_ROOT, RUN_VOLUME, on_any_node, on_gpu_node
+from .placement import Placement
 
 
 class Outputs(NamedTuple):
@@ -38,6 +39,7 @@ class Plan:
         slots: trials of the sweep, one slot each.
         parallelism: slots that run at a time.
         environment: environment variables of every stage.
+        placement: where the stages run.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Plan:
     slots: int
     parallelism: int
     environment: Mapping[str, str]
+    placement: Placement
 
 
 def instance_segmentation(plan: Plan) -> GraphComponent:
@@ -57,8 +60,8 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
     Into the loop go pipeline parameters and artifacts only: kfp.local replaces the parameter of another
     task by the loop's item.
     """
+    placement = plan.placement
 
-    @dsl.pipeline(name=plan.name, description=plan.description)
     def pipeline(
         job: str = plan.job,
         training_data: str = plan.training_data,
@@ -66,9 +69,11 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
         test_data: str = plan.test_data,
         data_version: str = "",
         checkpoint_run_id: str = "",
-        run_root: str = RUN_ROOT,
+        run_root: str = placement.cluster.run_root,
         run_name: str = "",
-        run_volume: str = RUN_VOLUME,
+        node_selector: dict = placement.compute.node_selector,  # type: ignore[type-arg]
+        tolerations: list = placement.tolerations,  # type: ignore[type-arg]
+        run_volume: str = placement.volume or "",
     ) -> Outputs:
         run = {"run_root": run_root, "run_name": run_name, "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
@@ -79,30 +84,26 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
             test_data=test_data,
             data_version=data_version,
         )
-        on_any_node(preparation, run_volume)
         prepared = preparation.outputs["prepared"]
 
         with dsl.ParallelFor(items=list(range(plan.slots)), parallelism=plan.parallelism) as slot:
             trial = sweep_trial(
                 job=job, slot=slot, checkpoint_run_id=checkpoint_run_id, prepared=prepared, **run
             )
-            on_gpu_node(trial, run_volume).set_caching_options(False)
+            trial.set_caching_options(False)
 
         selection = trial_selection(
             job=job, outcomes=dsl.Collected(trial.outputs["Output"]), prepared=prepared, **run
         )
-        on_any_node(selection, run_volume).set_caching_options(False)
+        selection.set_caching_options(False)
         model, leaderboard = selection.outputs["model"], selection.outputs["leaderboard"]
 
         evaluated = evaluation(job=job, prepared=prepared, leaderboard=leaderboard, model=model)
-        on_gpu_node(evaluated, run_volume)
 
         exported = onnx_export(job=job, prepared=prepared, model=model).after(evaluated)
-        on_any_node(exported, run_volume, memory="8Gi")
 
         for task in (preparation, trial, selection, evaluated, exported):
-            for name, value in plan.environment.items():
-                task.set_env_variable(name, value)
+            placement.put(task, plan.environment, run_volume, node_selector, tolerations)
 
         return Outputs(
             leaderboard=leaderboard,
@@ -112,4 +113,8 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
             onnx=exported.outputs["onnx"],
         )
 
-    return pipeline
+    if placement.volume is None:  # nobody would read the parameter
+        signature = inspect.signature(pipeline)
+        kept = [one for name, one in signature.parameters.items() if name != "run_volume"]
+        pipeline.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return dsl.pipeline(name=plan.name, description=plan.description)(pipeline)

@@ -15,7 +15,7 @@ import pytest
 
 from maskline.components.data_preparation.component import data_preparation
 from maskline.components.trial_selection.component import trial_selection
-from maskline.pipelines.placement import RUN_ROOT
+from maskline.pipelines.cluster_file import RUN_ROOT
 
 pytestmark = pytest.mark.containers
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from kubernetes.client import ApiClient
 
-from maskline.pipelines import placement
+from maskline.pipelines import cluster_file
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 OVERLAYS = ("overlays/gpu", "overlays/kind")
@@ -63,7 +63,7 @@ def test_every_file_is_listed_and_every_overlay_known() -> None:
 
 def test_the_volume_is_the_one_that_pipelines_mount() -> None:
     claim = resources()["PersistentVolumeClaim"]
-    assert claim["metadata"]["name"] == placement.RUN_VOLUME
+    assert claim["metadata"]["name"] == cluster_file.RUN_VOLUME
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
@@ -110,6 +110,6 @@ def test_what_is_rendered_is_understood_and_keeps_its_names(
 ) -> None:
     for found in rendered.values():
         assert set(found) == set(KINDS)
-        assert found["PersistentVolumeClaim"]["metadata"]["name"] == placement.RUN_VOLUME
+        assert found["PersistentVolumeClaim"]["metadata"]["name"] == cluster_file.RUN_VOLUME
         for described in found.values():
             assert understood(described) == described

@@ -155,7 +155,7 @@ def test_data_that_only_the_cluster_has(folder: Path, tmp_path: Path) -> None:
     compiled = maskline("compile", path, "-o", tmp_path / "p.yaml")
     assert (compiled.returncode, compiled.stderr) == (0, "")
     here = maskline("compile", job_file(folder), "-o", tmp_path / "p.yaml")
-    assert "data/train is read in the cluster, where only the volume maskline-runs is mounted" in here.stderr
+    assert "data/train is read in the cluster, where it is on no volume that is mounted" in here.stderr
 
 
 def test_places_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
