@@ -9,6 +9,7 @@ from maskline.charts import DARK, LIGHT, render, score_bars, score_curves
 from maskline.dataset import PreparedDataset
 from maskline.leaderboard import eligible
 from maskline.metrics import above
+from maskline.overlay import LABELLED, class_colours, css
 from maskline.page import data_uri, render_page
 from maskline.settings import TrainingSettings
 
@@ -25,7 +26,6 @@ from .describe import (
     versions,
     warnings,
 )
-from .draw import LABELLED, class_colours, css
 from .show import show
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

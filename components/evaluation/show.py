@@ -5,10 +5,10 @@ from pathlib import PurePath
 from typing import Any
 
 from maskline.errors import DataError
+from maskline.overlay import Colour, jpeg_uri, overlay_masks
 from maskline.pictures import open_upright
 
 from .choose import PictureScore
-from .draw import Colour, jpeg_uri, overlay_masks
 
 LEAST = 400
 """Width in pixels that small pictures are enlarged to, so that there is room for labels."""

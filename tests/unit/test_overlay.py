@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from maskline.components.evaluation.draw import CROWD, OPACITY, class_colours, css, jpeg_uri, overlay_masks
+from maskline.overlay import CROWD, OPACITY, class_colours, css, jpeg_uri, overlay_masks
 
 COLOURS = class_colours(3)
 
