@@ -4,6 +4,8 @@ MasklineError
 |-- JobError            what the user wrote is wrong; holds every problem found, not the first only
 |   `-- KeywordError    a name that doesn't exist is among the problems; a TypeError too, as Python's own
 |-- DataError           annotations or pictures can't be used
+|-- StorageError        a file or folder can't be reached, read or written
+|   `-- MissingError    it isn't there
 |-- WeightsError        pre-trained weights were asked for and can't be had
 |-- CheckpointError     a checkpoint is damaged or belongs to another model
 |-- StageError          a stage of the pipeline can't go on
@@ -39,6 +41,14 @@ class KeywordError(JobError, TypeError):
 
 class DataError(MasklineError):
     """Annotations or pictures that can't be used; names the file and the line or id."""
+
+
+class StorageError(MasklineError):
+    """A file or folder that can't be reached, read or written; names it, and what to set."""
+
+
+class MissingError(StorageError):
+    """A file or folder isn't there."""
 
 
 class WeightsError(MasklineError):
