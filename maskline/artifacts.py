@@ -106,8 +106,13 @@ class TrialDirectory:
 
     @property
     def last(self) -> Path:
-        """Checkpoint of the last epoch that was saved."""
+        """Checkpoint from which the training continues; of the last epoch, when it is over."""
         return self.path / "last.safetensors"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before `last`, while the training runs."""
+        return self.path / "previous.safetensors"
 
     @property
     def failure(self) -> Path:

@@ -1,11 +1,17 @@
-"""A weights file that explains itself: safetensors, with settings, classes and score in its header."""
+"""A weights file that explains itself: safetensors, with settings, classes and score in its header.
 
+A checkpoint from the middle of a training also holds what is needed to continue it: more tensors, whose names
+begin with `@`, and plain data in the header. Nothing is pickled.
+"""
+
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -15,6 +21,10 @@ from .models import build_model
 from .settings import TrainingSettings, complete
 
 HEADER = "maskline"
+TRAINING = "maskline.training"
+DIGEST = "maskline.digest"
+OWN = "@"
+"""Begins the names of tensors that are no weights of the model."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +53,55 @@ class Checkpoint:
         return complete(self.settings)
 
 
-def save(path: Path, model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a reader sees the old file or the new one, never a part.
+@dataclass(frozen=True)
+class Training:
+    """What a training needs to continue, beyond the weights.
+
+    Attributes:
+        tensors: by name, e.g. of the optimiser.
+        plain: everything else, as JSON can hold it.
+    """
+
+    tensors: dict[str, Tensor]
+    plain: dict[str, Any]
+
+
+def save(path: Path, model: nn.Module, checkpoint: Checkpoint, training: Training | None = None) -> None:
+    """Write a checkpoint; a reader sees the old file or the new one, never a part, whatever happens.
 
     Raises:
         OSError: the file can't be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = dict(model.state_dict())
+    header = {HEADER: json.dumps(asdict(checkpoint))}
+    if training is not None:
+        tensors |= {f"{OWN}{name}": tensor for name, tensor in training.tensors.items()}
+        header[TRAINING] = json.dumps(training.plain)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header[DIGEST] = _digest(tensors)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial, metadata={HEADER: json.dumps(asdict(checkpoint))})
+    save_file(tensors, partial, metadata=header)
     partial.chmod(0o644)  # safetensors lets nobody else read; later stages may run as another user
+    _sync(partial)
     os.replace(partial, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written; a file's folder holds its name."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def describe(path: Path) -> Checkpoint:
@@ -79,11 +127,29 @@ def restore(path: Path) -> tuple[nn.Module, Checkpoint]:
     """
     checkpoint = describe(path)
     model = build_model(checkpoint.training_settings, len(checkpoint.classes))
-    tensors: dict[str, Tensor] = load_file(path)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} doesn't fit {checkpoint.training_settings.model_name}: {error}"
-        ) from error
+    read_weights(path, model)
     return model.eval(), checkpoint
+
+
+def read_weights(path: Path, model: nn.Module) -> Training | None:
+    """Give a model the weights of a checkpoint, in place; what its training needs to continue, or None.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or doesn't fit the model.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = stream.metadata() or {}
+        tensors = load_file(path)
+        plain = json.loads(header.get(TRAINING, "null"))
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint of Maskline: {error!r}") from error
+    if header.get(DIGEST, "") not in ("", _digest(tensors)):
+        raise CheckpointError(f"{path} is damaged: its tensors are not those that were written")
+    try:
+        model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(OWN)})
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
+    if plain is None:
+        return None
+    return Training({n.removeprefix(OWN): t for n, t in tensors.items() if n.startswith(OWN)}, plain)

@@ -1,14 +1,15 @@
 """The prepared data set as tensors, for training and for prediction."""
 
+import signal
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from pycocotools import mask as rle
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -28,8 +29,9 @@ class InstanceDataset(Dataset[Sample]):
     """Pictures and the instances on them.
 
     An item is a float picture (3, H, W) in 0 ... 1 at original size, and a target: boxes (n, 4) float
-    x1 y1 x2 y2 in pixels, labels (n,) int64 from 1, masks (n, H, W) uint8, image_id (1,) int64. Crowd
-    regions are no training objects and are left out.
+    x1 y1 x2 y2 in pixels, labels (n,) int64 from 1, masks (n, H, W) uint8, image_id (1,) int64, and crowds
+    (k, H, W) uint8: the picture's crowd regions united (k is 1, or 0 if it has none), which are no training
+    objects, and no background either.
 
     Args:
         coco: one split of a prepared data set (`PreparedDataset.coco`).
@@ -40,9 +42,10 @@ class InstanceDataset(Dataset[Sample]):
     def __init__(self, coco: dict[str, Any], *, augment: bool = False, seed: int = 0) -> None:
         self.images: list[dict[str, Any]] = coco["images"]
         self._instances: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        self._crowds: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for instance in coco["annotations"]:
-            if not instance.get("iscrowd"):
-                self._instances[instance["image_id"]].append(instance)
+            kind = self._crowds if instance.get("iscrowd") else self._instances
+            kind[instance["image_id"]].append(instance)
         self.augment = augment
         self.seed = seed
         # Shared, so that loader processes that live for the whole training see the epoch too.
@@ -65,6 +68,7 @@ class InstanceDataset(Dataset[Sample]):
         picture = v2.functional.pil_to_tensor(open_upright(image["file_name"]))
         instances = self._instances[image["id"]]
         target = _target(instances, *picture.shape[-2:])
+        target["crowds"] = _united(self._crowds[image["id"]], *picture.shape[-2:])
         if self.augment:
             picture, target = self._augmented(picture, target, index)
         target["image_id"] = torch.tensor([image["id"]])
@@ -72,29 +76,14 @@ class InstanceDataset(Dataset[Sample]):
 
     def _augmented(self, picture: Tensor, target: dict[str, Tensor], index: int) -> Sample:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_key(self.seed, self.epoch, index))
+            torch.manual_seed(random_key(self.seed, self.epoch, index))
             changed: Sample = AUGMENTATIONS(tv_tensors.Image(picture), target)
         plain = {name: value.as_subclass(Tensor) for name, value in changed[1].items()}
         return changed[0].as_subclass(Tensor), plain
 
 
-class _Shuffled(Sampler[int]):
-    """An order of the pictures that depends on seed and epoch only, not on what was drawn before."""
-
-    def __init__(self, dataset: InstanceDataset, seed: int) -> None:
-        self._dataset = dataset
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(_key(self._seed, self._dataset.epoch))
-        return iter(torch.randperm(len(self), generator=generator).tolist())
-
-
-def _key(*numbers: int) -> int:
-    """One seed from several numbers."""
+def random_key(*numbers: int) -> int:
+    """One seed from several numbers: what is drawn with it depends on them only."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
@@ -111,13 +100,24 @@ def _target(instances: list[dict[str, Any]], height: int, width: int) -> dict[st
     }
 
 
+def _united(crowds: list[dict[str, Any]], height: int, width: int) -> tv_tensors.Mask:
+    mask = np.zeros((0, height, width), dtype=np.uint8)
+    if crowds:
+        mask = rle.decode(rle.merge([crowd["segmentation"] for crowd in crowds]))[None]
+    return tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(mask)))
+
+
 def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """Pictures of different sizes stay a list."""
     return [picture for picture, _ in samples], [target for _, target in samples]
 
 
 def loader(
-    dataset: InstanceDataset, *, batch_size: int, workers: int, shuffle_seed: int | None = None
+    dataset: InstanceDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    batches: Iterable[list[int]] | None = None,
 ) -> DataLoader[Sample]:
     """Batches of (pictures, targets).
 
@@ -125,14 +125,21 @@ def loader(
         dataset: what to load.
         batch_size: pictures a batch; the last batch may be smaller.
         workers: loading processes; 0 loads in this one.
-        shuffle_seed: shuffle by this seed and the data set's epoch; None keeps the order.
+        batches: the indices of each batch, asked for anew whenever the loader is gone through; they take the
+            place of batch_size.
     """
+    chosen: dict[str, Any] = {"batch_size": batch_size} if batches is None else {"batch_sampler": batches}
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=None if shuffle_seed is None else _Shuffled(dataset, shuffle_seed),
+        **chosen,
         generator=torch.Generator(),  # else it draws from the one that training draws from
         num_workers=min(workers, len(dataset)),
-        persistent_workers=workers > 0,
+        persistent_workers=min(workers, len(dataset)) > 0,
+        worker_init_fn=_stay,
         collate_fn=collate,
     )
+
+
+def _stay(worker: int) -> None:
+    """A signal that ends the training is the training's to answer; its loaders end with it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

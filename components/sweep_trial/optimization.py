@@ -91,6 +91,16 @@ class EarlyStopping:
             self.waited += 1
         return better
 
+    def state(self) -> dict[str, float | None]:
+        """What it counted so far, as JSON can hold it."""
+        best = None if math.isinf(self.best) else self.best
+        return {"evaluations": self.evaluations, "waited": self.waited, "best": best}
+
+    def restore(self, evaluations: int = 0, waited: int = 0, best: float | None = None) -> None:
+        """The inverse of `state`."""
+        self.evaluations, self.waited = evaluations, waited
+        self.best = -math.inf if best is None else best
+
     @property
     def over(self) -> bool:
         """Whether training should end now."""

@@ -15,6 +15,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskline.settings import TrainingSettings, weights_wanted
 
+from .crowds import CrowdAwareHeads
 from .proposals import LogitRankedProposals
 from .resizing import ExactTransform
 
@@ -89,6 +90,7 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
     )
     model.transform = ExactTransform(settings.min_size, settings.max_size)
     model.rpn.__class__ = LogitRankedProposals  # the same network; only the ranking is another
+    model.roi_heads.__class__ = CrowdAwareHeads  # likewise
     return model
 
 

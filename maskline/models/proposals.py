@@ -1,9 +1,11 @@
-"""Region proposals, ranked alike in torch and in ONNX."""
+"""Region proposals, ranked alike in torch and in ONNX, and not trained on crowd regions."""
 
 import torch
 from torch import Tensor
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from .crowds import Target, ignore_crowds
 
 
 class LogitRankedProposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no type information
@@ -48,3 +50,25 @@ class LogitRankedProposals(RegionProposalNetwork):  # type: ignore[misc]  # torc
             boxes_kept.append(boxes[keep])
             logits_kept.append(scores[keep])
         return boxes_kept, logits_kept
+
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[Target]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """For each picture the label of each anchor (1 object, 0 background, -1 ignored) and its object."""
+        labels, boxes = super().assign_targets_to_anchors(anchors, targets)
+        return ignore_crowds(labels, anchors, targets), boxes
+
+    def compute_loss(
+        self,
+        objectness: Tensor,
+        pred_bbox_deltas: Tensor,
+        labels: list[Tensor],
+        regression_targets: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """As torchvision's; pictures in which every anchor is ignored have losses of 0, not of 0 / 0."""
+        if all((own < 0).all() for own in labels):
+            return objectness.sum() * 0, pred_bbox_deltas.sum() * 0
+        found: tuple[Tensor, Tensor] = super().compute_loss(
+            objectness, pred_bbox_deltas, labels, regression_targets
+        )
+        return found

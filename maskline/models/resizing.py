@@ -37,10 +37,10 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
         if target is None:
             return image, target
         changed = {**target, "boxes": resize_boxes(target["boxes"], before, image.shape[-2:])}
-        if "masks" in target:
-            changed["masks"] = functional.interpolate(target["masks"][:, None].float(), size=size)[
-                :, 0
-            ].byte()
+        for name in ("masks", "crowds"):
+            if name in target:
+                masks = functional.interpolate(target[name][:, None].float(), size=size)
+                changed[name] = masks[:, 0].byte()
         return image, changed
 
     def postprocess(

@@ -49,5 +49,5 @@ def test_damage_is_named(saved: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_classes_does_not_fit(saved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     checkpoint.save(other, build_model(complete(CHOSEN), 2), Checkpoint(CHOSEN, ("a", "b", "c"), 1))
-    with pytest.raises(CheckpointError, match="doesn't fit maskrcnn_resnet18_fpn_light"):
+    with pytest.raises(CheckpointError, match="doesn't fit MaskRCNN"):
         checkpoint.restore(other)

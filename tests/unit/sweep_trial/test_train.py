@@ -10,6 +10,7 @@ import torch
 
 from maskline import checkpoint
 from maskline.artifacts import TrialDirectory
+from maskline.components.sweep_trial import gradients, resume
 from maskline.components.sweep_trial import train as room
 from maskline.components.sweep_trial.spec import TrialSpec
 from maskline.components.sweep_trial.train import main, train
@@ -77,7 +78,7 @@ def test_twice_the_same(trained: Callable[..., Trained]) -> None:
 def test_checkpoint_frequency(trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
     saved = []
     monkeypatch.setattr(
-        room.checkpoint, "save", lambda path, model, state: saved.append((path.name, state.epoch))
+        resume.checkpoint, "save", lambda path, model, said, *_: saved.append((path.name, said.epoch))
     )
     trained(number_of_epochs=5, checkpoint_frequency=2, evaluation_frequency=5)
     assert [epoch for name, epoch in saved if name == "last.safetensors"] == [2, 4, 5]
@@ -117,7 +118,7 @@ def test_the_deadline_ends_a_training_that_counts(trained: Callable[..., Trained
 def test_early_stopping_ends_a_training(
     trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "primary_score", lambda *_: (0.5, {}))
+    monkeypatch.setattr(room, "evaluate", lambda *_: {"score": 0.5})
     _, lines = trained(number_of_epochs=20, early_stopping_delay=1, early_stopping_patience=2)
     assert len(lines) == 3
 
@@ -126,7 +127,9 @@ def test_divergence_ends_with_advice(
     trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        room, "_loss", lambda model, *_: sum(p.sum() for p in model.parameters()) * float("nan")
+        gradients,
+        "losses_of",
+        lambda model, *_: {"train_loss": sum(p.sum() for p in model.parameters()) * float("nan")},
     )
     with pytest.raises(StageError, match="the loss is nan in epoch 1; lower learning_rate"):
         trained(number_of_epochs=1)
@@ -152,13 +155,13 @@ def test_a_group_steps_by_the_mean_of_its_batches(
 ) -> None:
     model, means = _Linear(), []
 
-    def loss(model: _Linear, pictures: list[torch.Tensor], *_: object) -> torch.Tensor:
+    def loss(model: _Linear, pictures: list[torch.Tensor], *_: object) -> dict[str, torch.Tensor]:
         means.append(torch.stack([picture.mean() for picture in pictures]).mean())
-        return (model.weight * means[-1]).sum()
+        return {"train_loss": (model.weight * means[-1]).sum()}
 
     monkeypatch.setattr(room, "build_model", lambda *_: model)
-    monkeypatch.setattr(room, "_loss", loss)
-    monkeypatch.setattr(room, "_evaluate", lambda *_: (0.5, {}))
+    monkeypatch.setattr(gradients, "losses_of", loss)
+    monkeypatch.setattr(room, "evaluate", lambda *_: {"score": 0.5})
     trained(
         number_of_epochs=1,
         training_batch_size=2,

@@ -1,0 +1,112 @@
+"""The gradients of a step, in as many parts as memory asks for."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from maskline.errors import StageError
+from maskline.loading import random_key
+
+from .feed import Batch, Step
+
+LOSS = "train_loss"
+DIVERGED_LOSS = 100.0
+"""A loss above this ends the trial from the second epoch on: a deep model that starts from scratch may begin
+above it. One that is no number ends it at once."""
+
+
+class Gradients:
+    """Adds up the gradients of a step's mean loss over its pictures.
+
+    A batch that doesn't fit into memory is halved, again and again if need be; the gradients of its parts
+    are added up, so that a step still learns from as many pictures.
+
+    Attributes:
+        most: pictures at a time; None for all of a batch.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, seed: int, most: int | None = None) -> None:
+        self._model = model
+        self._device = device
+        self._seed = seed
+        self.most = most
+
+    def of(self, step: Step, epoch: int) -> dict[str, float]:
+        """Leave the gradients in the parameters; the mean loss and its parts, by name.
+
+        Raises:
+            torch.OutOfMemoryError: not even one picture fits.
+            StageError: the loss is no number any more, or explodes.
+        """
+        while True:
+            self._model.zero_grad()
+            try:
+                losses = self._add_up(step, epoch)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not self._halve(step, error):
+                    raise
+            else:
+                return finite(losses, epoch)
+            # Outside of the handler, where the error no longer holds on to the tensors of the failed pass.
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _halve(self, step: Step, error: Exception) -> bool:
+        largest = max(len(pictures) for pictures, _ in step.batches.values())
+        tried = min(largest, self.most or largest)
+        if not _out_of_memory(error) or tried == 1:
+            return False
+        self.most = (tried + 1) // 2
+        print(
+            f"{tried} pictures at a time don't fit into memory; going on with {self.most}, whose gradients "
+            "are added up: a step learns from as many pictures as before"
+        )
+        return True
+
+    def _add_up(self, step: Step, epoch: int) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for number, batch in step.batches.items():
+            # Which regions are sampled depends on these numbers only, not on what was drawn before.
+            torch.manual_seed(random_key(self._seed, epoch, number))
+            for pictures, targets in parts(batch, self.most):
+                losses = losses_of(self._model, pictures, targets, self._device)
+                share = len(pictures) / step.pictures
+                (losses[LOSS] * share).backward()  # type: ignore[no-untyped-call]
+                for name, loss in losses.items():
+                    sums[name] = sums.get(name, 0.0) + loss.item() * share
+        return sums
+
+
+def parts(batch: Batch, most: int | None) -> list[Batch]:
+    """A batch in parts of at most so many pictures."""
+    pictures, targets = batch
+    size = most or len(pictures)
+    return [(pictures[i : i + size], targets[i : i + size]) for i in range(0, len(pictures), size)]
+
+
+def losses_of(
+    model: nn.Module, pictures: list[Tensor], targets: list[dict[str, Tensor]], device: torch.device
+) -> dict[str, Tensor]:
+    """The mean loss of some pictures, as `train_loss`, and its parts by torchvision's names."""
+    on_device = [{name: tensor.to(device) for name, tensor in target.items()} for target in targets]
+    mixed = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+        found: dict[str, Tensor] = model([picture.to(device) for picture in pictures], on_device)
+    return {LOSS: torch.stack(list(found.values())).sum(), **found}
+
+
+def finite(losses: Mapping[str, float], epoch: int) -> dict[str, float]:
+    """The losses as they are, if training can go on with them."""
+    loss = losses[LOSS]
+    if not loss < (DIVERGED_LOSS if epoch > 1 else float("inf")):  # also if it is NaN
+        raise StageError(
+            f"the training diverged: the loss is {loss:g} in epoch {epoch}; "
+            "lower learning_rate, or lengthen warmup_cosine_lr_warmup_epochs"
+        )
+    return dict(losses)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # On a CPU torch has no type of its own for it.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

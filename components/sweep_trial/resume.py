@@ -1,0 +1,168 @@
+"""How far a training is, and how it continues from there to the bit.
+
+Random numbers need no keeping: whatever is drawn depends on the seed, the epoch and the batch only. Neither
+does the learning rate, which depends on the step. What is left is the weights, the optimiser's tensors, and
+the numbers below.
+"""
+
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from maskline import checkpoint
+from maskline.artifacts import TrialDirectory
+from maskline.checkpoint import Checkpoint, Training
+from maskline.errors import CheckpointError, StageError
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        epoch: the epoch that is under way, from 1.
+        steps: steps of the optimiser done in it; all of them if only its evaluation is left.
+        total: steps done since the start.
+        losses: sums over the epoch's pictures so far of the loss and its parts, by name.
+        pictures: how many pictures that were.
+        seconds: that training and evaluation took so far.
+        epoch_seconds: that the steps of the epoch took.
+        epoch_waiting: of them, those spent waiting for pictures.
+        lines: metrics lines written.
+        most: pictures that fit into memory at a time; None for all of a batch.
+        stopping: of EarlyStopping.
+        over: the training is finished.
+    """
+
+    epoch: int = 1
+    steps: int = 0
+    total: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    pictures: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    epoch_waiting: float = 0.0
+    lines: int = 0
+    most: int | None = None
+    stopping: dict[str, Any] = field(default_factory=dict)
+    over: bool = False
+
+    def add(self, losses: dict[str, float], pictures: int, seconds: float, waited: float) -> None:
+        """Count a step: its mean losses, its pictures, how long it took and how long it waited for them."""
+        for name, value in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + value * pictures
+        self.pictures += pictures
+        self.seconds += seconds
+        self.epoch_seconds += seconds
+        self.epoch_waiting += waited
+        self.steps += 1
+        self.total += 1
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch += 1
+        self.steps, self.pictures, self.losses = 0, 0, {}
+        self.epoch_seconds = self.epoch_waiting = 0.0
+
+
+class Shelf:
+    """The checkpoints of a training, in the trial's directory.
+
+    Args:
+        files: of the trial.
+        known: what the checkpoints say of themselves: settings, classes, digest of the data.
+        model: of which they hold the weights.
+        optimizer: whose state `last` holds.
+    """
+
+    def __init__(
+        self,
+        files: TrialDirectory,
+        known: Checkpoint,
+        model: nn.Module,
+        optimizer: Optimizer,
+    ) -> None:
+        self._files = files
+        self._known = known
+        self._model = model
+        self._optimizer = optimizer
+
+    def best(self, epoch: int, metrics: dict[str, Any]) -> None:
+        """Write the model as the best so far; `metrics` hold its `score`."""
+        rest = {name: value for name, value in metrics.items() if name != "score"}
+        said = replace(self._known, epoch=epoch, score=metrics["score"], metrics=rest)
+        checkpoint.save(self._files.best, self._model, said)
+
+    def keep(self, progress: Progress) -> None:
+        """Write `last`, from which `restore` continues; the one before it stays as `previous`.
+
+        A training that is over keeps its weights only.
+        """
+        tensors, plain = ({}, {}) if progress.over else _flat(self._optimizer)
+        if self._files.last.exists():
+            os.replace(self._files.last, self._files.previous)
+        training = Training(tensors, {"progress": asdict(progress), "optimizer": plain})
+        said = replace(self._known, epoch=progress.epoch - (not progress.over))
+        checkpoint.save(self._files.last, self._model, said, training)
+        if progress.over:
+            self._files.previous.unlink(missing_ok=True)
+
+    def restore(self) -> Progress | None:
+        """Put model and optimiser where `last` left them; None if there is nothing to continue from.
+
+        A damaged checkpoint is reported, and the one before it taken; without that, training starts anew.
+
+        Raises:
+            StageError: the directory holds a training with other settings or of other data.
+        """
+        for partial in self._files.path.glob(".*.safetensors.*"):
+            partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
+        for path in (self._files.last, self._files.previous):
+            if not path.exists():
+                continue
+            try:
+                return self._read(path)
+            except CheckpointError as error:
+                print(f"{error}; going on from the checkpoint before it, or from the start")
+        return None
+
+    def _read(self, path: Path) -> Progress:
+        said = checkpoint.describe(path)
+        for what in ("settings", "classes", "digest"):
+            there, here = getattr(said, what), getattr(self._known, what)
+            if there != here:
+                raise StageError(
+                    f"{path} is of a training with other {what} ({there}, not {here}); "
+                    "give this training a directory of its own"
+                )
+        training = checkpoint.read_weights(path, self._model)
+        if training is None:
+            raise CheckpointError(f"{path} holds weights, and not what it takes to continue")
+        _put(training, self._optimizer)
+        progress = Progress(**training.plain["progress"])
+        print(f"going on from {path}: epoch {progress.epoch}, {progress.steps} steps of it done")
+        return progress
+
+
+def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state, tensors and the rest; `optimizer.3.momentum_buffer` is that of parameter 3."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for number, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            (tensors if isinstance(value, Tensor) else plain)[f"optimizer.{number}.{name}"] = value
+    return tensors, plain
+
+
+def _put(training: Training, optimizer: Optimizer) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for place, value in {**training.tensors, **training.plain["optimizer"]}.items():
+        kind, number, name = place.split(".", 2)
+        if kind == "optimizer":
+            state.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
