@@ -4,6 +4,7 @@ prepared/                   data_preparation -> every other stage
     dataset.json            classes, splits, digest, counts of findings (see maskline.dataset)
     train.json  validation.json  [test.json]      COCO JSON, masks as compressed RLE
     findings.jsonl          one line for each record that was repaired or refused
+    data_report.json        the numbers of the data report, which is an HTML file of its own
 RUN/                        the run directory: what must outlive a pod
     study.journal           the sweep's study (see maskline.study)
     trials/N/               one trial, see TrialDirectory
@@ -25,6 +26,8 @@ from typing import Any, Literal
 
 CHECKPOINT = "checkpoint.safetensors"
 DATASET = "dataset.json"
+DATA_NUMBERS = "data_report.json"
+DATA_REPORT = "data_report.html"
 FINDINGS = "findings.jsonl"
 LABELS = "labels.json"
 LEADERBOARD = "leaderboard.csv"

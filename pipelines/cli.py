@@ -90,6 +90,7 @@ def run(
         files = run_local(loaded, directory, watch=display)
     for name, path in (
         ("report", files.report),
+        ("data report", files.data_report),
         ("model", files.checkpoint),
         ("ONNX file", files.onnx),
         ("leaderboard", files.leaderboard),

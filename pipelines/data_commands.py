@@ -56,3 +56,46 @@ def convert(
     if done.kinds:
         counts = ", ".join(f"{number} {kind}" for kind, number in done.kinds.items())
         _say(f"findings: {counts}; {done.lost} records were left out; all are in {done.folder / CONVERSION}")
+
+
+@app.command(epilog="Example: `maskline inspect data -o report.html`")
+def inspect(
+    path: Annotated[str, typer.Argument(help="Folder or file of annotated pictures.", metavar="PATH")],
+    kind: Type = "uri_folder",
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output", "-o", help="File to write: .html the report, .json its numbers, .jsonl all findings."
+        ),
+    ] = None,
+    target_column_name: Column = "label",
+    max_bad_fraction: Annotated[
+        float, typer.Option(help="Share of the records that may be refused.", min=0, max=1)
+    ] = 0.05,
+    verify: Annotated[
+        Literal["header", "scaled", "full"], typer.Option(help="How far pictures are checked.")
+    ] = "scaled",
+) -> None:
+    """Look at data without a job: what they hold, and what is wrong with them.
+
+    Ends with 1 if they couldn't be trained on.
+    """
+    from maskline.components.data_preparation.inspect import inspect as run
+    from maskline.components.data_preparation.prepare import Source
+
+    from .data_summary import summary
+
+    found = run(
+        Source(path, kind),
+        output or [],
+        label_column=target_column_name,
+        max_bad_fraction=max_bad_fraction,
+        verify=verify,
+    )
+    out.print(summary(found), highlight=False)
+    for file in output or []:
+        _say(f"written: {file}")
+    if found.problems:
+        for problem in found.problems:
+            err.print(f"error: {problem}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)

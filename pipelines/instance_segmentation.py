@@ -20,6 +20,8 @@ from .placement import Placement
 class Outputs(NamedTuple):
     """What a run delivers."""
 
+    prepared: dsl.Dataset
+    data_report: dsl.HTML
     leaderboard: dsl.Artifact
     model: dsl.Model
     results: dsl.Artifact
@@ -106,6 +108,8 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
             placement.put(task, plan.environment, run_volume, node_selector, tolerations)
 
         return Outputs(
+            prepared=prepared,
+            data_report=preparation.outputs["report"],
             leaderboard=leaderboard,
             model=model,
             results=evaluated.outputs["results"],

@@ -36,6 +36,11 @@ POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
 """What a run that is interrupted has to end its trials."""
 DELIVERED = {
+    "data_report": {"": artifacts.DATA_REPORT},
+    "prepared": {
+        artifacts.DATA_NUMBERS: artifacts.DATA_NUMBERS,
+        artifacts.FINDINGS: artifacts.FINDINGS,
+    },
     "report": {"": artifacts.REPORT},
     "onnx": {artifacts.MODEL: artifacts.MODEL, artifacts.PARITY: artifacts.PARITY},
     "leaderboard": {
@@ -78,6 +83,7 @@ class RunFiles:
     Attributes:
         directory: the run directory.
         report: HTML page.
+        data_report: HTML page about the data.
         onnx: the model as ONNX graph.
         checkpoint: the best trial's weights.
         metrics: all numbers, JSON.
@@ -90,6 +96,11 @@ class RunFiles:
     def report(self) -> Path:
         """The HTML report."""
         return self.directory / artifacts.REPORT
+
+    @property
+    def data_report(self) -> Path:
+        """What the data hold, and what was wrong with them."""
+        return self.directory / artifacts.DATA_REPORT
 
     @property
     def onnx(self) -> Path:

@@ -1,7 +1,9 @@
 """What several tests need: the shared data, and one set of them in Azure's form."""
 
+import importlib.util
 import json
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -30,6 +32,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-golden", action="store_true", help="renew the compiled pipelines in tests/golden"
     )
     parser.addoption("--write-readme", action="store_true", help="renew the table of parameters in README")
+
+
+@pytest.fixture(scope="session")
+def look():
+    """`browser.look`: a page in headless Chromium; skips where there is none."""
+    pytest.importorskip("websocket")
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    browser = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(browser)
+    return browser.look
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ def data_preparation(
     test_data: str,
     data_version: str,
     prepared: dsl.Output[dsl.Dataset],
+    report: dsl.Output[dsl.HTML],
 ) -> None:
     """Read, check and split the annotated pictures.
 
@@ -24,10 +25,15 @@ def data_preparation(
         data_version: any text; KFP's cache forgets the stage when it changes, as it must when the data
             behind an unchanged path do.
         prepared: the prepared data set.
+        report: what the data hold and what was wrong with them, as a page.
     """
+    from pathlib import Path
+
     from maskline.components.data_preparation.prepare_job import prepare_job
+    from maskline.components.data_preparation.report import write_report
     from maskline.stages import stage
 
     with stage("data_preparation", job) as description:
         found = prepare_job(description, training_data, validation_data, test_data, prepared.path)
         prepared.metadata["digest"] = found.digest
+        write_report(found, Path(report.path))

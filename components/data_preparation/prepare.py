@@ -79,15 +79,18 @@ def prepare(
         if source is None:
             continue
         try:
-            splits[name], found = _read(source, label_column, folder, name, max_bad_fraction, verify)
+            splits[name], found, reason = read_part(
+                source, label_column, folder, name, max_bad_fraction, verify
+            )
             findings += found
+            problems += [reason] if reason else []
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
     drawn = DEFAULT_SEED if seed is None else seed
-    splits = _divide(splits, sizes, drawn)
-    across = _compare(splits)
+    splits = divide(splits, sizes, drawn)
+    across = compare(splits)
     write_findings(folder, across, "all")
     return write(folder, splits, drawn if sizes else None, findings + across)
 
@@ -111,29 +114,37 @@ def _sizes(
     return sizes
 
 
-def _read(
+def read_part(
     source: Source, label_column: str, folder: Path, part: str, max_bad_fraction: float, verify: Verify
-) -> tuple[list[CheckedPicture], list[Finding]]:
+) -> tuple[list[CheckedPicture], list[Finding], str]:
+    """Read and check one part of the data, and list its findings in the folder.
+
+    Returns:
+        The sound pictures, the findings, and why they can't be trained on; empty if they can.
+
+    Raises:
+        DataError: the annotations can't be read at all.
+    """
     annotations = read_annotations(source.path, source.kind, label_column)
     pictures, findings = check(annotations, verify)
     write_findings(folder, findings, part)
-    _judge(source.path, annotations.records, findings, max_bad_fraction, folder)
-    if not any(p.classes for p in pictures):
-        raise DataError(
-            f"{source.path} has no object that can be used, in {len(pictures)} sound pictures"
-            + (f"; {_worst(findings)}" if any(f.lost for f in findings) else "; label some objects")
+    reason = _too_many(source.path, annotations.records, findings, max_bad_fraction, folder)
+    if not reason and not any(p.classes for p in pictures):
+        reason = f"{source.path} has no object that can be used, in {len(pictures)} sound pictures" + (
+            f"; {_worst(findings)}" if any(f.lost for f in findings) else "; label some objects"
         )
-    return pictures, findings
+    return pictures, findings, reason
 
 
-def _judge(path: str, records: int, findings: Sequence[Finding], limit: float, folder: Path) -> None:
+def _too_many(path: str, records: int, findings: Sequence[Finding], limit: float, folder: Path) -> str:
     lost = sum(f.lost for f in findings)
-    if lost > limit * records:
-        raise DataError(
-            f"{path}: {lost} of {records} records can't be used ({lost / records:.1%}, more than "
-            f"max_bad_fraction={limit:g}); {_worst(findings)}; all are in {folder / FINDINGS}; "
-            "repair them, or allow more"
-        )
+    if lost <= limit * records:
+        return ""
+    return (
+        f"{path}: {lost} of {records} records can't be used ({lost / records:.1%}, more than "
+        f"max_bad_fraction={limit:g}); {_worst(findings)}; all are in {folder / FINDINGS}; "
+        "repair them, or allow more"
+    )
 
 
 def _worst(findings: Sequence[Finding]) -> str:
@@ -143,7 +154,7 @@ def _worst(findings: Sequence[Finding]) -> str:
     return f"{counts}: " + "; ".join(str(f) for f in costly[:_SHOWN])
 
 
-def _divide(
+def divide(
     splits: dict[str, list[CheckedPicture]], sizes: dict[str, float], seed: int
 ) -> dict[str, list[CheckedPicture]]:
     """Hold pictures out for the parts that weren't given, and put the parts in order.
@@ -176,7 +187,7 @@ def _hold_out(
     return staying, [p for p in pictures if p.sha256 in held]
 
 
-def _compare(splits: dict[str, list[CheckedPicture]]) -> list[Finding]:
+def compare(splits: dict[str, list[CheckedPicture]]) -> list[Finding]:
     """What shows only between parts: pictures in two of them, and classes that training lacks."""
     findings: list[Finding] = []
     known = {name for p in splits["train"] for name in p.classes}

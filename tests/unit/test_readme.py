@@ -74,9 +74,11 @@ def test_every_command_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         ran.add(command[1])
-    assert ran == {"sample-data", "new", "validate", "compile", "run", "parameters", "convert"}
+    assert ran == {"sample-data", "new", "validate", "compile", "run", "parameters", "convert", "inspect"}
     for file in (
         "report.html",
+        "data_report.html",
+        "data_report.json",
         "model.onnx",
         "leaderboard.csv",
         "metrics.json",

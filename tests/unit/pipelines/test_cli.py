@@ -13,7 +13,7 @@ from maskline import __version__, load_job
 from maskline.pipelines.cli import app
 from maskline.sample_data import write_sample_data
 
-VERBS = ("validate", "run", "compile", "new", "sample-data", "parameters", "convert")
+VERBS = ("validate", "run", "compile", "new", "sample-data", "parameters", "convert", "inspect")
 GOOD = {
     "type": "automl",
     "task": "image_instance_segmentation",

@@ -31,3 +31,20 @@ def test_convert_refuses_a_folder_in_use(folder: Path) -> None:
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, DataError)
     assert "not empty" in str(done.exception)
+
+
+def test_inspect_shows_what_the_data_hold(folder: Path, tmp_path: Path) -> None:
+    arguments = ["inspect", str(folder / "train"), "-o", str(tmp_path / "report.html")]
+    shown = CliRunner().invoke(app, arguments, env=WIDE)
+    assert shown.exit_code == 0
+    assert "validation" in shown.output
+    assert "ready to train on" in shown.output
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_inspect_of_data_that_cannot_be_trained_on_ends_with_1(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"image_url": "missing.png", "label": []}\n')
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path)], env=WIDE)
+    assert shown.exit_code == 1
+    assert "missing_picture" in shown.output
+    assert "not fit to train on" in shown.output
