@@ -30,3 +30,16 @@ class AdvancedSettings(BaseModel):
     """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
     mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """A pixel belongs to a mask when its probability is above this."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of training: `auto` is bf16 or fp16 on a GPU that has it, and fp32 on a CPU. What a device
+    lacks is replaced by fp32, and said."""
+    deterministic: bool = False
+    """On a GPU, use only algorithms that give the same bits every time; slower. A CPU always does."""
+    torch_compile: bool = False
+    """Compile the backbone with `torch.compile`; pays off in long trainings on a GPU."""
+    grad_clip_type: Literal["value", "norm", "none"] = "value"
+    """How gradients are kept from exploding: each element by itself, all by their common length, or not."""
+    grad_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest gradient. Left out, it is 5 for `value` and 1 for `norm`."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Above 0, an exponential moving average of the weights is evaluated and kept as the best, e.g. 0.999."""

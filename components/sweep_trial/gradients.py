@@ -9,6 +9,7 @@ from maskline.errors import StageError
 from maskline.loading import random_key
 
 from .feed import Batch, Step
+from .precision import Precision
 
 LOSS = "train_loss"
 DIVERGED_LOSS = 100.0
@@ -26,9 +27,9 @@ class Gradients:
         most: pictures at a time; None for all of a batch.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, seed: int, most: int | None = None) -> None:
+    def __init__(self, model: nn.Module, precision: Precision, seed: int, most: int | None = None) -> None:
         self._model = model
-        self._device = device
+        self._precision = precision
         self._seed = seed
         self.most = most
 
@@ -49,13 +50,13 @@ class Gradients:
             else:
                 return finite(losses, epoch)
             # Outside of the handler, where the error no longer holds on to the tensors of the failed pass.
-            if self._device.type == "cuda":
+            if self._precision.device.type == "cuda":
                 torch.cuda.empty_cache()
 
     def _halve(self, step: Step, error: Exception) -> bool:
         largest = max(len(pictures) for pictures, _ in step.batches.values())
         tried = min(largest, self.most or largest)
-        if not _out_of_memory(error) or tried == 1:
+        if not out_of_memory(error) or tried == 1:
             return False
         self.most = (tried + 1) // 2
         print(
@@ -70,9 +71,9 @@ class Gradients:
             # Which regions are sampled depends on these numbers only, not on what was drawn before.
             torch.manual_seed(random_key(self._seed, epoch, number))
             for pictures, targets in parts(batch, self.most):
-                losses = losses_of(self._model, pictures, targets, self._device)
+                losses = losses_of(self._model, pictures, targets, self._precision)
                 share = len(pictures) / step.pictures
-                (losses[LOSS] * share).backward()  # type: ignore[no-untyped-call]
+                self._precision.scaler.scale(losses[LOSS] * share).backward()  # type: ignore[no-untyped-call]
                 for name, loss in losses.items():
                     sums[name] = sums.get(name, 0.0) + loss.item() * share
         return sums
@@ -86,12 +87,12 @@ def parts(batch: Batch, most: int | None) -> list[Batch]:
 
 
 def losses_of(
-    model: nn.Module, pictures: list[Tensor], targets: list[dict[str, Tensor]], device: torch.device
+    model: nn.Module, pictures: list[Tensor], targets: list[dict[str, Tensor]], precision: Precision
 ) -> dict[str, Tensor]:
     """The mean loss of some pictures, as `train_loss`, and its parts by torchvision's names."""
+    device = precision.device
     on_device = [{name: tensor.to(device) for name, tensor in target.items()} for target in targets]
-    mixed = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+    with precision.pass_():
         found: dict[str, Tensor] = model([picture.to(device) for picture in pictures], on_device)
     return {LOSS: torch.stack(list(found.values())).sum(), **found}
 
@@ -107,6 +108,7 @@ def finite(losses: Mapping[str, float], epoch: int) -> dict[str, float]:
     return dict(losses)
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether the device had no memory left for tensors."""
     # On a CPU torch has no type of its own for it.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from maskline.advanced import AdvancedSettings
 from maskline.settings import TrainingSettings
 
 
@@ -28,6 +31,35 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
         betas=(settings.beta1, settings.beta2),
         amsgrad=settings.ams_gradient,
     )
+
+
+CLIP = {"value": 5.0, "norm": 1.0}
+"""Largest gradient unless the settings say another; Azure ML clips by value at 5."""
+
+
+def clip_gradients(model: nn.Module, advanced: AdvancedSettings) -> None:
+    """Keep gradients from exploding, by `grad_clip_type` and `grad_clip`, in place."""
+    if advanced.grad_clip_type == "value":
+        nn.utils.clip_grad_value_(model.parameters(), advanced.grad_clip or CLIP["value"])
+    elif advanced.grad_clip_type == "norm":
+        nn.utils.clip_grad_norm_(model.parameters(), advanced.grad_clip or CLIP["norm"])
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """An exponential moving average of a model's weights and statistics; None at a decay of 0.
+
+    After n updates the decay is at most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage, so
+    that the average of a short training isn't its beginning.
+    """
+    if not decay:
+        return None
+
+    def update(averages: Any, current: Any, updates: Tensor | int) -> None:
+        done = int(updates)
+        decayed = get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))  # type: ignore[no-untyped-call]
+        decayed(averages, current, done)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
 
 def _groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

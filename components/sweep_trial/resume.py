@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -76,7 +77,7 @@ class Shelf:
         files: of the trial.
         known: what the checkpoints say of themselves: settings, classes, digest of the data.
         model: of which they hold the weights.
-        optimizer: whose state `last` holds.
+        optimizer, scaler, average: whose state `last` holds.
     """
 
     def __init__(
@@ -85,17 +86,21 @@ class Shelf:
         known: Checkpoint,
         model: nn.Module,
         optimizer: Optimizer,
+        scaler: torch.amp.GradScaler,
+        average: nn.Module | None = None,
     ) -> None:
         self._files = files
         self._known = known
         self._model = model
         self._optimizer = optimizer
+        self._scaler = scaler
+        self._average = average
 
-    def best(self, epoch: int, metrics: dict[str, Any]) -> None:
-        """Write the model as the best so far; `metrics` hold its `score`."""
+    def best(self, judged: nn.Module, epoch: int, metrics: dict[str, Any]) -> None:
+        """Write the model that was judged as the best so far; `metrics` hold its `score`."""
         rest = {name: value for name, value in metrics.items() if name != "score"}
         said = replace(self._known, epoch=epoch, score=metrics["score"], metrics=rest)
-        checkpoint.save(self._files.best, self._model, said)
+        checkpoint.save(self._files.best, judged, said)
 
     def keep(self, progress: Progress) -> None:
         """Write `last`, from which `restore` continues; the one before it stays as `previous`.
@@ -103,9 +108,12 @@ class Shelf:
         A training that is over keeps its weights only.
         """
         tensors, plain = ({}, {}) if progress.over else _flat(self._optimizer)
+        if self._average is not None and not progress.over:
+            tensors |= {f"average.{name}": value for name, value in self._average.state_dict().items()}
         if self._files.last.exists():
             os.replace(self._files.last, self._files.previous)
-        training = Training(tensors, {"progress": asdict(progress), "optimizer": plain})
+        numbers = {"progress": asdict(progress), "optimizer": plain, "scaler": self._scaler.state_dict()}
+        training = Training(tensors, numbers)
         said = replace(self._known, epoch=progress.epoch - (not progress.over))
         checkpoint.save(self._files.last, self._model, said, training)
         if progress.over:
@@ -143,6 +151,10 @@ class Shelf:
         if training is None:
             raise CheckpointError(f"{path} holds weights, and not what it takes to continue")
         _put(training, self._optimizer)
+        self._scaler.load_state_dict(training.plain["scaler"])
+        if self._average is not None and not training.plain["progress"]["over"]:
+            own = {n.split(".", 1)[1]: t for n, t in training.tensors.items() if n.startswith("average.")}
+            self._average.load_state_dict(own)
         progress = Progress(**training.plain["progress"])
         print(f"going on from {path}: epoch {progress.epoch}, {progress.steps} steps of it done")
         return progress
@@ -161,8 +173,8 @@ def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _put(training: Training, optimizer: Optimizer) -> None:
     state: dict[int, dict[str, Any]] = {}
     for place, value in {**training.tensors, **training.plain["optimizer"]}.items():
-        kind, number, name = place.split(".", 2)
-        if kind == "optimizer":
+        if place.startswith("optimizer."):
+            _, number, name = place.split(".", 2)
             state.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

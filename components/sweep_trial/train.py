@@ -25,14 +25,18 @@ from maskline.settings import TrainingSettings, complete
 from .feed import Feed
 from .gradients import Gradients
 from .interruption import Interruption, Stopped
-from .optimization import EarlyStopping, learning_rate_factor, make_optimizer
+from .optimization import (
+    EarlyStopping,
+    clip_gradients,
+    learning_rate_factor,
+    make_average,
+    make_optimizer,
+)
+from .precision import prepare
 from .record import Record, Stopwatch
 from .resume import Progress, Shelf
 from .spec import TrialSpec
 from .validation import evaluate
-
-LARGEST_GRADIENT = 5.0
-"""Gradients are clipped to this value, element by element, as Azure ML does."""
 
 
 def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
@@ -47,19 +51,24 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
     settings = complete(spec.settings)
     files = TrialDirectory(Path(spec.directory))
     data = PreparedDataset.read(spec.data)
-    device = default_device()
+    precision = prepare(settings.advanced, default_device())
     torch.manual_seed(spec.seed)
 
-    model = build_model(settings, len(data.classes)).to(device)
+    model = precision.place(build_model(settings, len(data.classes)))
+    average = make_average(model, settings.advanced.ema_decay)
+    judged = model if average is None else average.module
     optimizer = make_optimizer(model, settings)
-    shelf = Shelf(files, Checkpoint(spec.settings, data.classes, 0, digest=data.digest), model, optimizer)
+    known = Checkpoint(spec.settings, data.classes, 0, digest=data.digest)
+    shelf = Shelf(files, known, model, optimizer, precision.scaler, average)
     progress = shelf.restore()
     if progress is None:
         progress = Progress()
         _start(model, settings)
+    if settings.advanced.torch_compile:
+        model.get_submodule("backbone").compile(dynamic=True)
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)
-    gradients = Gradients(model, device, spec.seed, progress.most)
+    gradients = Gradients(model, precision, spec.seed, progress.most)
     augment = settings.advanced.apply_automl_train_augmentations
     feed = Feed(InstanceDataset(data.coco("train"), augment=augment, seed=spec.seed), settings, spec.seed)
     record = Record(files.metrics, progress)
@@ -77,8 +86,12 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
                     for parameters in optimizer.param_groups:
                         parameters["lr"] = rate(progress.total)
                     losses = gradients.of(step, progress.epoch)
-                    nn.utils.clip_grad_value_(model.parameters(), LARGEST_GRADIENT)
-                    optimizer.step()
+                    precision.scaler.unscale_(optimizer)
+                    clip_gradients(model, settings.advanced)
+                    precision.scaler.step(optimizer)
+                    precision.scaler.update()
+                    if average is not None:
+                        average.update_parameters(model)
                     progress.add(losses, step.pictures, watch.lap(), step.waited)
                     progress.most = gradients.most
                 if time.time() > spec.deadline:
@@ -88,12 +101,12 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
             over = late or progress.epoch == settings.number_of_epochs
             metrics: dict[str, float] = {}
             if over or progress.epoch % settings.evaluation_frequency == 0:
-                metrics = evaluate(model, data, settings, device, spec.seed)
+                metrics = evaluate(judged, data, settings, precision, spec.seed)
             with stop.held():
                 progress.seconds += watch.lap()
                 record.epoch(rate(progress.total - 1), metrics)
                 if metrics and stopping.improved(metrics["score"]):
-                    shelf.best(progress.epoch, metrics)
+                    shelf.best(judged, progress.epoch, metrics)
                 progress.stopping = stopping.state()
                 progress.over = over or stopping.over
                 due = progress.over or progress.epoch % settings.checkpoint_frequency == 0

@@ -34,6 +34,7 @@ CHOSEN = {
     "optimizer": "adamw",
     "learning_rate": 0.001,
     "early_stopping_delay": 1,
+    "layers_to_freeze": 5,
 }
 TIMES = ("seconds", "images_per_second", "data_seconds")
 
@@ -107,6 +108,7 @@ def whole(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     [
         (STEPS + 2, {}),  # after the first step of the second epoch
         (2, {"optimizer": "sgd", "gradient_accumulation_step": 2, "checkpoint_frequency": 2}),
+        (STEPS + 3, {"advanced_settings": {"ema_decay": 0.9, "pretrained_weights": "none"}}),
     ],
 )
 def test_stopped_in_the_middle_of_an_epoch(
