@@ -106,8 +106,9 @@ class TrainingSettings(BaseModel):
     """Epochs between checkpoints; the best and the last are kept."""
     checkpoint_run_id: str | None = None
     """A run whose best model training starts from: a run directory or a checkpoint file."""
-    distributed: bool = False
-    """Train on every visible GPU."""
+    distributed: bool = True
+    """Train on every visible GPU, each with training_batch_size pictures, at learning_rate times their
+    number. With one GPU, or none, it changes nothing."""
     early_stopping: bool = True
     """End a training that no longer improves."""
     early_stopping_delay: Count = 5
@@ -258,7 +259,6 @@ MODEL_NAMES = tuple(PUBLISHED_WEIGHTS)
 """The registered models; `maskline.models` has a builder for each."""
 
 NOT_YET: Mapping[str, str] = {
-    "distributed": "training on several GPUs is not built yet",
     "image_size": "it belongs to one-stage models, and none is registered yet; use min_size and max_size",
     "model_size": "it belongs to one-stage models, and none is registered yet; choose by model_name",
     "multi_scale": "it belongs to one-stage models, and none is registered yet",
@@ -267,7 +267,7 @@ NOT_YET: Mapping[str, str] = {
     "tile_predictions_nms_threshold": "tiling is not built yet",
 }
 """Parameters that no stage reads yet, with the reason; a job that sets one is refused before it runs."""
-HONOURED: Mapping[str, Any] = {"distributed": False, "multi_scale": False, "model_size": "none"}
+HONOURED: Mapping[str, Any] = {"multi_scale": False, "model_size": "none"}
 """Values of those parameters that ask for nothing, and so are kept."""
 
 

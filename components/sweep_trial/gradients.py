@@ -34,21 +34,19 @@ class Gradients:
         self.most = most
 
     def of(self, step: Step, epoch: int) -> dict[str, float]:
-        """Leave the gradients in the parameters; the mean loss and its parts, by name.
+        """Leave the gradients in the parameters; the mean loss and its parts, by name: of this process's
+        batches, as their share of the step's.
 
         Raises:
             torch.OutOfMemoryError: not even one picture fits.
-            StageError: the loss is no number any more, or explodes.
         """
         while True:
             self._model.zero_grad()
             try:
-                losses = self._add_up(step, epoch)
+                return self._add_up(step, epoch)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not self._halve(step, error):
                     raise
-            else:
-                return finite(losses, epoch)
             # Outside of the handler, where the error no longer holds on to the tensors of the failed pass.
             if self._precision.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -97,15 +95,18 @@ def losses_of(
     return {LOSS: torch.stack(list(found.values())).sum(), **found}
 
 
-def finite(losses: Mapping[str, float], epoch: int) -> dict[str, float]:
-    """The losses as they are, if training can go on with them."""
+def check_finite(losses: Mapping[str, float], epoch: int) -> None:
+    """See whether training can go on with these losses.
+
+    Raises:
+        StageError: the loss is no number any more, or explodes.
+    """
     loss = losses[LOSS]
     if not loss < (DIVERGED_LOSS if epoch > 1 else float("inf")):  # also if it is NaN
         raise StageError(
             f"the training diverged: the loss is {loss:g} in epoch {epoch}; "
             "lower learning_rate, or lengthen warmup_cosine_lr_warmup_epochs"
         )
-    return dict(losses)
 
 
 def out_of_memory(error: Exception) -> bool:

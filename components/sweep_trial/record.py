@@ -16,12 +16,14 @@ class Record:
     Args:
         path: of the metrics file (`TrialDirectory.metrics`).
         progress: how far the training is; its `lines` are kept.
+        writes: whether this process is the one that writes.
     """
 
-    def __init__(self, path: Path, progress: Progress) -> None:
+    def __init__(self, path: Path, progress: Progress, writes: bool = True) -> None:
         self._path = path
         self._progress = progress
-        if path.exists():
+        self._writes = writes
+        if writes and path.exists():
             kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[: progress.lines]
             path.write_text("".join(kept), encoding="utf-8")
 
@@ -39,9 +41,11 @@ class Record:
             **metrics,
             "seconds": round(done.seconds, 2),
         }
+        done.lines += 1
+        if not self._writes:
+            return
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        done.lines += 1
         shown = ("train_loss", "learning_rate", "score", "images_per_second", "seconds")
         told = ", ".join(f"{name} {line[name]:.4g}" for name in shown if name in line)
         print(f"epoch {done.epoch}: {told}")

@@ -78,6 +78,7 @@ class Shelf:
         known: what the checkpoints say of themselves: settings, classes, digest of the data.
         model: of which they hold the weights.
         optimizer, scaler, average: whose state `last` holds.
+        writes: whether this process is the one that writes.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Shelf:
         optimizer: Optimizer,
         scaler: torch.amp.GradScaler,
         average: nn.Module | None = None,
+        writes: bool = True,
     ) -> None:
         self._files = files
         self._known = known
@@ -95,9 +97,12 @@ class Shelf:
         self._optimizer = optimizer
         self._scaler = scaler
         self._average = average
+        self._writes = writes
 
     def best(self, judged: nn.Module, epoch: int, metrics: dict[str, Any]) -> None:
         """Write the model that was judged as the best so far; `metrics` hold its `score`."""
+        if not self._writes:
+            return
         rest = {name: value for name, value in metrics.items() if name != "score"}
         said = replace(self._known, epoch=epoch, score=metrics["score"], metrics=rest)
         checkpoint.save(self._files.best, judged, said)
@@ -107,6 +112,8 @@ class Shelf:
 
         A training that is over keeps its weights only.
         """
+        if not self._writes:
+            return
         tensors, plain = ({}, {}) if progress.over else _flat(self._optimizer)
         if self._average is not None and not progress.over:
             tensors |= {f"average.{name}": value for name, value in self._average.state_dict().items()}
@@ -127,8 +134,9 @@ class Shelf:
         Raises:
             StageError: the directory holds a training with other settings or of other data.
         """
-        for partial in self._files.path.glob(".*.safetensors.*"):
-            partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
+        if self._writes:
+            for partial in self._files.path.glob(".*.safetensors.*"):
+                partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
         for path in (self._files.last, self._files.previous):
             if not path.exists():
                 continue

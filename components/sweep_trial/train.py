@@ -23,7 +23,7 @@ from maskline.prediction import default_device
 from maskline.settings import TrainingSettings, complete
 
 from .feed import Feed
-from .gradients import Gradients
+from .gradients import Gradients, check_finite
 from .interruption import Interruption, Stopped
 from .optimization import (
     EarlyStopping,
@@ -36,10 +36,13 @@ from .precision import prepare
 from .record import Record, Stopwatch
 from .resume import Progress, Shelf
 from .spec import TrialSpec
+from .team import Team, launch, processes_for
 from .validation import evaluate
 
+ALONE = Team()
 
-def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
+
+def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE) -> None:
     """Train, evaluate, and leave metrics and checkpoints in the trial's directory.
 
     Raises:
@@ -59,7 +62,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
     judged = model if average is None else average.module
     optimizer = make_optimizer(model, settings)
     known = Checkpoint(spec.settings, data.classes, 0, digest=data.digest)
-    shelf = Shelf(files, known, model, optimizer, precision.scaler, average)
+    shelf = Shelf(files, known, model, optimizer, precision.scaler, average, writes=team.leads)
     progress = shelf.restore()
     if progress is None:
         progress = Progress()
@@ -70,13 +73,15 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
     stopping.restore(**progress.stopping)
     gradients = Gradients(model, precision, spec.seed, progress.most)
     augment = settings.advanced.apply_automl_train_augmentations
-    feed = Feed(InstanceDataset(data.coco("train"), augment=augment, seed=spec.seed), settings, spec.seed)
-    record = Record(files.metrics, progress)
+    dataset = InstanceDataset(data.coco("train"), augment=augment, seed=spec.seed)
+    feed = Feed(dataset, settings, spec.seed, team.rank, team.size)
+    record = Record(files.metrics, progress, writes=team.leads)
     watch = Stopwatch()
     late = False
 
     def rate(step: int) -> float:
-        return settings.learning_rate * learning_rate_factor(step, feed.steps_per_epoch, settings)
+        factor = learning_rate_factor(step, feed.steps_per_epoch, settings)
+        return settings.learning_rate * team.size * factor
 
     try:
         while not progress.over:
@@ -86,6 +91,8 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
                     for parameters in optimizer.param_groups:
                         parameters["lr"] = rate(progress.total)
                     losses = gradients.of(step, progress.epoch)
+                    losses, late = team.add_up(model, losses, time.time() > spec.deadline)
+                    check_finite(losses, progress.epoch)
                     precision.scaler.unscale_(optimizer)
                     clip_gradients(model, settings.advanced)
                     precision.scaler.step(optimizer)
@@ -94,14 +101,13 @@ def train(spec: TrialSpec, stop: Interruption | None = None) -> None:
                         average.update_parameters(model)
                     progress.add(losses, step.pictures, watch.lap(), step.waited)
                     progress.most = gradients.most
-                if time.time() > spec.deadline:
+                if late:
                     break
 
-            late = time.time() > spec.deadline
             over = late or progress.epoch == settings.number_of_epochs
             metrics: dict[str, float] = {}
             if over or progress.epoch % settings.evaluation_frequency == 0:
-                metrics = evaluate(judged, data, settings, precision, spec.seed)
+                metrics = evaluate(judged, data, settings, precision, spec.seed, team)
             with stop.held():
                 progress.seconds += watch.lap()
                 record.epoch(rate(progress.total - 1), metrics)
@@ -133,12 +139,18 @@ def main(arguments: list[str]) -> int:
     stop = Interruption().watch()
     spec = TrialSpec.read(Path(arguments[0]))
     failure = TrialDirectory(Path(spec.directory)).failure
-    failure.unlink(missing_ok=True)
     try:
-        train(spec, stop)
+        team = Team.join()
+        if team.size == 1:
+            failure.unlink(missing_ok=True)
+        if (size := processes_for(complete(spec.settings))) > 1:
+            return launch(Path(arguments[0]), size, stop)
+        train(spec, stop, team)
+        team.leave()
     except Exception as error:  # whatever it was, the supervisor records it as this trial's failure
         traceback.print_exc()
-        failure.write_text(_reason(error), encoding="utf-8")
+        if not failure.exists():  # of several processes, the first to fail knows why
+            failure.write_text(_reason(error), encoding="utf-8")
         return 1
     return 0
 

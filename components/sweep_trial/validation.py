@@ -14,25 +14,45 @@ from maskline.settings import TrainingSettings
 from .feed import FEWER, lost_a_worker
 from .gradients import LOSS, losses_of, out_of_memory
 from .precision import Precision
+from .team import Team
 
 
 def evaluate(
-    model: nn.Module, data: PreparedDataset, settings: TrainingSettings, precision: Precision, seed: int
+    model: nn.Module,
+    data: PreparedDataset,
+    settings: TrainingSettings,
+    precision: Precision,
+    seed: int,
+    team: Team,
 ) -> dict[str, float]:
     """The primary metric of the validation pictures as `score`, and all other metrics by name.
 
-    Changes nothing that training depends on, so it can be left and done anew.
+    The processes of a team share the pictures, none of which is judged twice; the first computes the metrics
+    of all. Changes nothing that training depends on, so it can be left and done anew.
     """
     truth = data.coco("validation")
-    score, metrics = primary_score(settings, truth, _predicted(model, truth, settings, precision))
-    found = {"score": score, **metrics}
+    found = _scores(model, truth, settings, precision, team)
     if settings.log_training_metrics == "enable":
-        known = data.coco("train")
-        _, on_training = primary_score(settings, known, _predicted(model, known, settings, precision))
-        found |= {f"{name}_train": value for name, value in on_training.items()}
+        on_training = _scores(model, data.coco("train"), settings, precision, team)
+        found |= {f"{name}_train": value for name, value in on_training.items() if name != "score"}
     if settings.log_validation_loss == "enable":
-        found["validation_loss"] = validation_loss(model, truth, settings, precision, seed)
+        found["validation_loss"] = validation_loss(model, truth, settings, precision, seed, team)
     return found
+
+
+def _scores(
+    model: nn.Module, coco: dict[str, Any], settings: TrainingSettings, precision: Precision, team: Team
+) -> dict[str, float]:
+    """The primary metric of some pictures as `score`, and the others by name."""
+    mine = {**coco, "images": coco["images"][team.rank :: team.size]}
+    detections = team.gather(_predicted(model, mine, settings, precision))
+    scores = None
+    if team.leads:
+        order = {image["id"]: place for place, image in enumerate(coco["images"])}
+        detections.sort(key=lambda found: order[found["image_id"]])
+        score, metrics = primary_score(settings, coco, detections)
+        scores = {"score": score, **metrics}
+    return team.tell(scores)
 
 
 def _predicted(
@@ -61,11 +81,19 @@ def _leaner(settings: TrainingSettings, error: Exception) -> TrainingSettings | 
 
 
 def validation_loss(
-    model: nn.Module, truth: dict[str, Any], settings: TrainingSettings, precision: Precision, seed: int
+    model: nn.Module,
+    truth: dict[str, Any],
+    settings: TrainingSettings,
+    precision: Precision,
+    seed: int,
+    team: Team,
 ) -> float:
-    """Mean loss of the validation pictures; the sampling of regions is the same in every epoch."""
+    """Mean loss of the validation pictures; which regions are sampled is the same in every epoch."""
+    size, pictures = settings.validation_batch_size, range(len(truth["images"]))
+    plan = {n: list(pictures[start : start + size]) for n, start in enumerate(pictures[::size])}
+    mine = {number: plan[number] for number in range(team.rank, len(plan), team.size)}
     batches = loader(
-        InstanceDataset(truth), batch_size=settings.validation_batch_size, workers=settings.number_of_workers
+        InstanceDataset(truth), batch_size=size, workers=settings.number_of_workers, batches=mine.values()
     )
     model.train()
     for module in model.modules():
@@ -73,7 +101,7 @@ def validation_loss(
             module.eval()
     total = 0.0
     with torch.no_grad():
-        for number, (pictures, targets) in enumerate(batches):
+        for number, (shown, targets) in zip(mine, batches, strict=True):
             torch.manual_seed(random_key(seed, 0, number))
-            total += losses_of(model, pictures, targets, precision)[LOSS].item() * len(pictures)
-    return total / len(truth["images"])
+            total += losses_of(model, shown, targets, precision)[LOSS].item() * len(shown)
+    return sum(team.gather([total])) / len(pictures)

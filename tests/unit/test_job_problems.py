@@ -131,8 +131,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "search_space[1].model_name=yolov5 is not a registered model",
     ),
     "not built yet": (
-        {"training_parameters": {"distributed": True}},
-        "training_parameters.distributed=true can't be honoured",
+        {"training_parameters": {"multi_scale": True}},
+        "training_parameters.multi_scale=true can't be honoured",
     ),
     "not built yet in a space": (
         {"search_space": [{"image_size": "quniform(320, 640, 32)"}]},
@@ -195,7 +195,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         target_column_name=...,
         limits={"max_trials": 3},
         sweep={"sampling_algorithm": "grid"},
-        training_parameters={"distributed": True, "optimizer": "none"},
+        training_parameters={"multi_scale": True, "optimizer": "none"},
         test_data={"path": "none"},
     )
     assert len(found) == 8
@@ -224,7 +224,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         {"compute": "azureml:gpu", "identity": {"type": "aml_token"}, "queue_settings": {"job_tier": "spot"}},
         {"resources": {"instance_count": 1, "shm_size": "8g"}, "environment_variables": {"A": "1"}},
         {"outputs": {"best_model": {"type": "mlflow_model"}}},
-        {"training_parameters": {"distributed": False, "model_name": "maskrcnn_resnet18_fpn_light"}},
+        {"training_parameters": {"distributed": True, "model_name": "maskrcnn_resnet18_fpn_light"}},
     ],
 )
 def test_jobs_that_are_right(fields: dict[str, Any], folder: Path) -> None:

@@ -207,7 +207,6 @@ def test_the_users_choice_wins_over_the_models_default() -> None:
 @pytest.mark.parametrize("name", NOT_YET)
 def test_what_no_stage_reads_is_refused_by_name(name: str) -> None:
     value = {
-        "distributed": True,
         "multi_scale": True,
         "model_size": "small",
         "image_size": 640,

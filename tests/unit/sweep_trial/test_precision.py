@@ -16,6 +16,7 @@ from maskline.components.sweep_trial.feed import Feed, Step
 from maskline.components.sweep_trial.gradients import Gradients
 from maskline.components.sweep_trial.optimization import clip_gradients, make_average
 from maskline.components.sweep_trial.precision import Hardware, Precision, choose, prepare
+from maskline.components.sweep_trial.team import Team
 from maskline.dataset import PreparedDataset
 from maskline.loading import InstanceDataset
 from maskline.settings import complete
@@ -183,7 +184,9 @@ def test_an_evaluation_that_does_not_fit_takes_fewer(
 
     monkeypatch.setattr(validation, "predict", predict)
     settings = complete({"validation_batch_size": 8, "number_of_workers": 4})
-    found = validation.evaluate(nn.Linear(1, 1), PreparedDataset.read(tiny_prepared), settings, PLAIN, 1)
+    found = validation.evaluate(
+        nn.Linear(1, 1), PreparedDataset.read(tiny_prepared), settings, PLAIN, 1, Team()
+    )
     assert tried == [(8, 4), (4, 4), (2, 4), (2, 2), (2, 1)]
     assert found["score"] == 0
 
