@@ -1,9 +1,7 @@
 """What several tests need: the shared data, and one set of them in Azure's form."""
 
-import importlib.util
 import json
 import shutil
-import sys
 import tarfile
 from pathlib import Path
 
@@ -38,12 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def look():
     """`browser.look`: a page in headless Chromium; skips where there is none."""
     pytest.importorskip("websocket")
-    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    browser = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(browser)
-    return browser.look
+    from browser import look
+
+    return look
 
 
 @pytest.fixture(scope="session")

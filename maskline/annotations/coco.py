@@ -34,12 +34,12 @@ def read_coco(file: Path, source: str) -> AnnotationSet:
     data = _load(file)
     found = AnnotationSet(source, pixel_units=True)
     found.records = len(data["images"]) + len(data["annotations"])
-    categories = _categories(found, file, data["categories"])
+    categories, unusable = _categories(found, file, data["categories"])
     pictures = _pictures(found, file, data["images"])
     refused = {i["id"] for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id"))} - set(pictures)
     seen: set[Any] = set()
     for position, annotation in enumerate(data["annotations"]):
-        _read_annotation(found, file, position, annotation, pictures, refused, categories, seen)
+        _read_annotation(found, file, position, annotation, pictures, refused, categories, unusable, seen)
     _list_unused(found, file, data["annotations"], categories)
     found.pictures = list(pictures.values())
     return found
@@ -66,13 +66,16 @@ def _load(file: Path) -> dict[str, Any]:
     return data
 
 
-def _categories(found: AnnotationSet, file: Path, categories: list[Any]) -> dict[Any, str]:
+def _categories(found: AnnotationSet, file: Path, categories: list[Any]) -> tuple[dict[Any, str], set[Any]]:
+    """Names by id, and the ids whose names can't be used."""
     names: dict[Any, str] = {}
+    unusable: set[Any] = set()
     for position, category in enumerate(categories):
         key = category.get("id") if isinstance(category, dict) else None
         where = _where(file, "category", key, position)
         if not _is_id(key) or not is_class_name(category.get("name")):
             found.note("bad_category", where, f"{short(category)} needs an id and a name", "category refused")
+            unusable |= {key} if _is_id(key) else set()
         elif key in names:
             found.note("bad_category", where, f"the id is taken by {names[key]!r}", "category refused")
         else:
@@ -80,7 +83,7 @@ def _categories(found: AnnotationSet, file: Path, categories: list[Any]) -> dict
                 what = f"the name {category['name']!r} has another id already"
                 found.note("same_category", where, what, "taken as one class")
             names[key] = category["name"]
-    return names
+    return names, unusable - set(names)
 
 
 def _pictures(found: AnnotationSet, file: Path, images: list[Any]) -> dict[Any, PictureRecord]:
@@ -124,6 +127,7 @@ def _read_annotation(
     pictures: dict[Any, PictureRecord],
     refused: set[Any],
     categories: dict[Any, str],
+    unusable: set[Any],
     seen: set[Any],
 ) -> None:
     if not isinstance(annotation, dict):
@@ -143,6 +147,10 @@ def _read_annotation(
             raise Refusal("bad_record", f"id={short(key)} must be an integer or text")
         if key in seen:
             raise Refusal("duplicate_id", f"id={key!r} is taken by an earlier annotation")
+        if _is_id(category) and category in unusable:
+            raise Refusal(
+                "bad_category", f"category_id={short(category)} is of a category without a usable name"
+            )
         if not _is_id(category) or category not in categories:
             raise Refusal("unknown_category", f"category_id={short(category)} is not among the categories")
         shape = _shape(found, annotation.get("segmentation"), where)

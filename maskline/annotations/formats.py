@@ -96,7 +96,7 @@ def _choose(place: Path, kind: str) -> tuple[Path, Format]:
             if kind == form:
                 return place, form
     place = Path(os.path.abspath(place))
-    present = list(_candidates(place)) or list(_above(place))
+    present = list(_candidates(place, kind)) or list(_above(place))
     wanted = [c for c in present if kind in (c[1], "uri_folder", "uri_file")]
     if kind in ("uri_folder", "uri_file") and ("mltable" in (form for _, form in wanted)):
         # Beside an MLTable file, JSON Lines files are what it speaks of.
@@ -105,6 +105,7 @@ def _choose(place: Path, kind: str) -> tuple[Path, Format]:
         wanted = [c for c in wanted if c[0].name != CROWD]
     if len(wanted) == 1:
         return wanted[0]
+    present = present or list(_candidates(place))
     listed = ", ".join(f"{file.name} ({form})" for file, form in wanted or present)
     if wanted:
         raise DataError(f"{place} holds more than one set of annotations: {listed}; name the file instead")
@@ -115,7 +116,9 @@ def _choose(place: Path, kind: str) -> tuple[Path, Format]:
     )
 
 
-def _candidates(place: Path) -> Iterator[tuple[Path, Format]]:
+def _candidates(place: Path, kind: str = "uri_folder") -> Iterator[tuple[Path, Format]]:
+    """All sets of annotations that are there; for a kind that is named, JSON files are read for that only."""
+    open_to = {form for form in FORMATS if kind not in FORMATS or form == kind}
     for file in sorted(place.iterdir()) if place.is_dir() else [place]:
         if not file.is_file():
             continue
@@ -125,9 +128,9 @@ def _candidates(place: Path) -> Iterator[tuple[Path, Format]]:
             yield file, "yolo"
         elif file.suffix.lower() == ".jsonl":
             yield file, "azure_jsonl"
-        elif file.suffix.lower() == ".json" and _looks_like_coco(file):
+        elif file.suffix.lower() == ".json" and "coco" in open_to and _looks_like_coco(file):
             yield file, "coco"
-    if looks_like_labelme(place):
+    if "labelme" in open_to and looks_like_labelme(place):
         yield place, "labelme"
     if looks_like_pascal_voc(place):
         yield place, "pascal_voc"

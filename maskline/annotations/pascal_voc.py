@@ -101,6 +101,7 @@ def _read_picture(
     for left in free.values():
         where = f"{folder / 'Annotations' / mask.stem}.xml"
         found.records += 1
+        record.listed += 1  # an object without a mask: its picture isn't background
         found.refuse("bad_box", where, f"no mask lies under the box {left.box} of {left.label!r}")
     found.pictures.append(record)
 
@@ -200,7 +201,8 @@ def _described(file: Path) -> list[_Described]:
     if not file.is_file():
         return []
     try:
-        text = file.read_bytes()[: LARGEST_XML + 1]
+        with file.open("rb") as stream:
+            text = stream.read(LARGEST_XML + 1)
     except OSError as error:
         raise DataError(f"{file} can't be read: {error.strerror}") from error
     if len(text) > LARGEST_XML or b"<!DOCTYPE" in text or b"<!ENTITY" in text:

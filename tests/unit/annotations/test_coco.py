@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from maskline.annotations import read_annotations
@@ -96,3 +98,15 @@ def test_fruits(shared_data):
     assert found.pictures[0].where.endswith("image 0")
     assert found.pictures[0].file == str(shared_data / "fruits_nuts/images/0.jpg")
     assert found.findings == []
+
+
+def test_objects_of_a_category_that_was_refused_say_so(tmp_path, write_coco):
+    names = [{"id": 0, "name": "can"}, {"id": 7, "name": " "}]
+    write_coco(tmp_path, [("a.png", [("box", 0, [RING]), ("can", 0, [RING]), ("can", 0, [RING])])])
+    data = json.loads((tmp_path / "data.json").read_text()) | {"categories": names}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    found = read_annotations(tmp_path)
+    assert kinds(found) == ["bad_category"] * 3
+    assert [f.lost for f in found.findings] == [0, 1, 1]
+    assert found.findings[1].what == "category_id=7 has no name that can be used"
+    assert found.classes == ("can",)

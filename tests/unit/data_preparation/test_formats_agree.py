@@ -207,6 +207,76 @@ def test_yolo_joins_parts_and_holes_by_bridges(tmp_path):
     assert {name: split["images"] for name, split in apart.splits.items()} == {"train": 1, "validation": 1}
 
 
+def _outlines(number):
+    """Outlines of some objects in pixels by label, as a person draws them: not along the edges of pixels."""
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    disc = np.stack([25.3 + number + 14.2 * np.cos(turn), 24.7 + 17.6 * np.sin(turn)], axis=1)
+    return {"can": disc, "box": np.array([[50.2, 8.9], [75.4, 14.1], [70.8, 52.3], [52.7, 40.6]])}
+
+
+def _as_polygons(folder, pictures, form):
+    """The outlines in a form that holds points; YOLO's and Azure's with six decimals of a fraction."""
+    images, annotations, lines = [], [], []
+    for number, file in enumerate(pictures):
+        (folder / "images").mkdir(exist_ok=True)
+        (folder / "labels").mkdir(exist_ok=True)
+        shutil.copy(file, folder / "images")
+        outlines = _outlines(number)
+        shares = {n: np.round(o / [80, 60], 6).ravel().tolist() for n, o in outlines.items()}
+        text = "".join(f"{list(CLASSES).index(n)} {' '.join(map(str, v))}\n" for n, v in shares.items())
+        objects = [{"label": n, "polygon": [v]} for n, v in shares.items()]
+        lines.append(json.dumps({"image_url": f"images/{file.name}", "label": objects}))
+        images.append({"id": number, "file_name": file.name, "width": 80, "height": 60})
+        annotations += [
+            {"image_id": number, "category_id": CLASSES[n], "segmentation": [o.ravel().tolist()]}
+            for n, o in outlines.items()
+        ]
+        shapes = [{"label": n, "shape_type": "polygon", "points": o.tolist()} for n, o in outlines.items()]
+        whole = {"imagePath": file.name, "imageWidth": 80, "imageHeight": 60, "shapes": shapes}
+        if form == "labelme":
+            (folder / f"images/{file.stem}.json").write_text(json.dumps(whole))
+        (folder / f"labels/{file.stem}.txt").write_text(text)
+    categories = [{"id": i, "name": n} for n, i in CLASSES.items()]
+    whole = {"images": images, "annotations": annotations, "categories": categories}
+    if form == "coco":
+        (folder / "all.json").write_text(json.dumps(whole))
+    elif form == "azure_jsonl":
+        (folder / "all.jsonl").write_text("\n".join(lines))
+    elif form == "yolo":
+        (folder / "data.yaml").write_text(f"train: images\nnames: {list(CLASSES)}\n")
+
+
+@pytest.mark.parametrize("form", ["azure_jsonl", "yolo", "labelme", "pascal_voc"])
+def test_outlines_in_five_forms(form, pictures, tmp_path):
+    """Masks agree where a form rounds its points; where it holds pixels they are the same."""
+    for name in ("coco", form):
+        (tmp_path / name).mkdir()
+    _as_polygons(tmp_path / "coco", pictures, "coco")
+    if form == "pascal_voc":
+        drawn = {
+            file: [
+                (n, rle.decode(rle.frPyObjects([o.ravel().tolist()], 60, 80))[..., 0] > 0)
+                for n, o in _outlines(number).items()
+            ]
+            for number, file in enumerate(pictures)
+        }
+        _pascal_voc(tmp_path / form, drawn)
+    else:
+        _as_polygons(tmp_path / form, pictures, form)
+    expected, parts = _prepared(tmp_path / "coco", "coco")
+    found, same = _prepared(tmp_path / form, "uri_folder")
+    assert not found.findings
+    for part, listed in parts.items():
+        assert [sha for sha, _ in same[part]] == [sha for sha, _ in listed]
+        for (_, ours), (_, truth) in zip(same[part], listed, strict=True):
+            assert [label for label, _ in ours] == [label for label, _ in truth]
+            masks = [[{"size": [60, 80], "counts": c} for _, c in objects] for objects in (ours, truth)]
+            assert np.diag(rle.iou(*masks, [0] * len(truth))).min() >= 0.99
+    if form in ("labelme", "pascal_voc"):
+        assert same == parts
+        assert found.digest == expected.digest
+
+
 def test_nuclei_as_they_come(shared_data, dsb2018_jsonl, tmp_path):
     """The real mask folders are the same data as their exact outlines in Azure's form."""
     found = prepare(Source(str(shared_data / "dsb2018_dev")), out=tmp_path / "folders")
