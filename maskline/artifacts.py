@@ -24,7 +24,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+BEST = "best.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
+DESCRIPTION = "maskline"
+"""Key in a checkpoint's header under which it says what it is."""
+NO_WEIGHT = "@"
+"""Begins the names of tensors in a checkpoint that are no weights of the model."""
 DATASET = "dataset.json"
 DATA_NUMBERS = "data_report.json"
 DATA_REPORT = "data_report.html"
@@ -105,7 +110,7 @@ class TrialDirectory:
     @property
     def best(self) -> Path:
         """Checkpoint of the best epoch."""
-        return self.path / "best.safetensors"
+        return self.path / BEST
 
     @property
     def last(self) -> Path:

@@ -16,15 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .artifacts import DESCRIPTION, NO_WEIGHT
 from .errors import CheckpointError
 from .models import build_model
 from .settings import TrainingSettings, complete
 
-HEADER = "maskline"
 TRAINING = "maskline.training"
 DIGEST = "maskline.digest"
-OWN = "@"
-"""Begins the names of tensors that are no weights of the model."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,9 @@ def save(path: Path, model: nn.Module, checkpoint: Checkpoint, training: Trainin
         OSError: the file can't be written.
     """
     tensors = dict(model.state_dict())
-    header = {HEADER: json.dumps(asdict(checkpoint))}
+    header = {DESCRIPTION: json.dumps(asdict(checkpoint))}
     if training is not None:
-        tensors |= {f"{OWN}{name}": tensor for name, tensor in training.tensors.items()}
+        tensors |= {f"{NO_WEIGHT}{name}": tensor for name, tensor in training.tensors.items()}
         header[TRAINING] = json.dumps(training.plain)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header[DIGEST] = _digest(tensors)
@@ -112,7 +110,7 @@ def describe(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as stream:
-            header = (stream.metadata() or {})[HEADER]
+            header = (stream.metadata() or {})[DESCRIPTION]
         data = json.loads(header)
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no checkpoint of Maskline: {error!r}") from error
@@ -147,9 +145,10 @@ def read_weights(path: Path, model: nn.Module) -> Training | None:
     if header.get(DIGEST, "") not in ("", _digest(tensors)):
         raise CheckpointError(f"{path} is damaged: its tensors are not those that were written")
     try:
-        model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(OWN)})
+        model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(NO_WEIGHT)})
     except RuntimeError as error:
         raise CheckpointError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
     if plain is None:
         return None
-    return Training({n.removeprefix(OWN): t for n, t in tensors.items() if n.startswith(OWN)}, plain)
+    own = {name.removeprefix(NO_WEIGHT): t for name, t in tensors.items() if name.startswith(NO_WEIGHT)}
+    return Training(own, plain)

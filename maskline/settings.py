@@ -105,7 +105,8 @@ class TrainingSettings(BaseModel):
     checkpoint_frequency: Count = 1
     """Epochs between checkpoints; the best and the last are kept."""
     checkpoint_run_id: str | None = None
-    """A run whose best model training starts from: a run directory or a checkpoint file."""
+    """A run whose best model training starts from: a name or KFP run id below `run_root`, a run directory, or
+    a checkpoint file, also at a URI. Classes in common keep what was learnt of them."""
     distributed: bool = True
     """Train on every visible GPU, each with training_batch_size pictures, at learning_rate times their
     number. With one GPU, or none, it changes nothing."""

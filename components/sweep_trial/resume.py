@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from maskline import checkpoint
+from maskline import checkpoint, storage
 from maskline.artifacts import TrialDirectory
 from maskline.checkpoint import Checkpoint, Training
-from maskline.errors import CheckpointError, StageError
+from maskline.errors import CheckpointError, StageError, StorageError
 
 
 @dataclass
@@ -78,6 +78,7 @@ class Shelf:
         known: what the checkpoints say of themselves: settings, classes, digest of the data.
         model: of which they hold the weights.
         optimizer, scaler, average: whose state `last` holds.
+        copies: URI of a folder where the files are kept too; empty for none.
         writes: whether this process is the one that writes.
     """
 
@@ -89,6 +90,7 @@ class Shelf:
         optimizer: Optimizer,
         scaler: torch.amp.GradScaler,
         average: nn.Module | None = None,
+        copies: str = "",
         writes: bool = True,
     ) -> None:
         self._files = files
@@ -97,6 +99,7 @@ class Shelf:
         self._optimizer = optimizer
         self._scaler = scaler
         self._average = average
+        self._copies = copies
         self._writes = writes
 
     def best(self, judged: nn.Module, epoch: int, metrics: dict[str, Any]) -> None:
@@ -125,6 +128,35 @@ class Shelf:
         checkpoint.save(self._files.last, self._model, said, training)
         if progress.over:
             self._files.previous.unlink(missing_ok=True)
+        self._copy(progress.over)
+
+    def _copy(self, over: bool) -> None:
+        """Keep the files at the URI too, `last` after those that belong to it."""
+        kept = (self._files.best, self._files.metrics, self._files.last) if self._copies else ()
+        try:
+            for path in kept:
+                if path.exists():
+                    storage.put(path, storage.join(self._copies, path.name))
+        except StorageError as error:
+            if over:
+                raise
+            print(f"{error}; training goes on, and the next checkpoint is copied there")
+
+    def collect(self) -> None:
+        """Have the directory hold what was kept before, and nothing half-written.
+
+        Raises:
+            StorageError: the copies can't be reached, so that nobody knows whether there are any.
+        """
+        if not self._writes:
+            return
+        for partial in self._files.path.glob(".*.safetensors.*"):
+            partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
+        if self._copies and not self._files.last.exists():
+            for path in (self._files.best, self._files.metrics, self._files.last):
+                place = storage.join(self._copies, path.name)
+                if storage.exists(place):
+                    storage.fetch(place, path)
 
     def restore(self) -> Progress | None:
         """Put model and optimiser where `last` left them; None if there is nothing to continue from.
@@ -134,9 +166,6 @@ class Shelf:
         Raises:
             StageError: the directory holds a training with other settings or of other data.
         """
-        if self._writes:
-            for partial in self._files.path.glob(".*.safetensors.*"):
-                partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
         for path in (self._files.last, self._files.previous):
             if not path.exists():
                 continue

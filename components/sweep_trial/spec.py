@@ -15,9 +15,11 @@ class TrialSpec:
     Attributes:
         settings: the settings that were chosen, as plain data.
         data: folder of the prepared data set.
-        directory: the trial's directory.
+        directory: the trial's directory, on this machine.
         seed: of weights, shuffling and augmentation.
         deadline: Unix time at which training stops and keeps its best epoch.
+        copies: URI of the folder where checkpoints and metrics are kept too, if `directory` doesn't outlive
+            the pod; a training that finds no checkpoint in its directory takes them from there.
     """
 
     settings: dict[str, Any]
@@ -25,6 +27,7 @@ class TrialSpec:
     directory: str
     seed: int
     deadline: float
+    copies: str = ""
 
     def write(self) -> Path:
         """Write it into the trial's directory."""

@@ -104,6 +104,10 @@ class Team:
         dist.all_gather_object(found, items)
         return [item for part in found for item in part]
 
+    def wait(self) -> None:
+        """Go on when all are here."""
+        self.gather([None])
+
     def tell(self, item: Item | None) -> Item:
         """What the first process has."""
         return self.gather([item])[0]  # type: ignore[return-value]

@@ -8,6 +8,7 @@ SIGTERM it finishes the step, keeps a checkpoint and ends with exit code 143.
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -62,11 +63,13 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     judged = model if average is None else average.module
     optimizer = make_optimizer(model, settings)
     known = Checkpoint(spec.settings, data.classes, 0, digest=data.digest)
-    shelf = Shelf(files, known, model, optimizer, precision.scaler, average, writes=team.leads)
+    shelf = Shelf(files, known, model, optimizer, precision.scaler, average, spec.copies, team.leads)
+    shelf.collect()
+    team.wait()
     progress = shelf.restore()
     if progress is None:
         progress = Progress()
-        _start(model, settings)
+        _start(model, settings, data.classes)
     if settings.advanced.torch_compile:
         model.get_submodule("backbone").compile(dynamic=True)
     stopping = EarlyStopping(settings)
@@ -127,10 +130,10 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         print("stopped early: " + ("out of time" if late else "no more improvement"))
 
 
-def _start(model: nn.Module, settings: TrainingSettings) -> None:
+def _start(model: nn.Module, settings: TrainingSettings, classes: Sequence[str]) -> None:
     """Give a new model the weights that training starts from."""
     if (found := weights.fetch(settings)) is not None:
-        missing = weights.load(model, found)
+        missing = weights.load(model, found, classes)
         print(f"not in the weights, so trained from scratch: {', '.join(missing) or 'nothing'}")
 
 

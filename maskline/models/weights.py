@@ -1,11 +1,13 @@
 """Where training starts: published weights, a file, a URI, or a checkpoint of a former run."""
 
+import io
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-import fsspec
 import torch
 import torchvision
 from safetensors import SafetensorError
@@ -13,8 +15,12 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 from torchvision.models import Weights
 
-from maskline.errors import WeightsError
+from maskline import storage
+from maskline.artifacts import BEST, CHECKPOINT, DESCRIPTION, NO_WEIGHT
+from maskline.errors import StorageError, WeightsError
 from maskline.settings import TrainingSettings, weights_wanted
+
+from .heads import ROWS, match_rows
 
 BACKBONES = {
     "maskrcnn_resnet18_fpn": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
@@ -33,8 +39,21 @@ INSTEAD = (
 )
 
 
-def fetch(settings: TrainingSettings) -> Mapping[str, Tensor] | None:
-    """The tensors that training starts from, by name; None to start from scratch.
+@dataclass(frozen=True)
+class Start:
+    """Tensors that a training starts from.
+
+    Attributes:
+        tensors: by name: a whole detector's, or those of a ResNet classifier for the backbone.
+        classes: of a detector, in the order of its labels from 1; None if nobody knows.
+    """
+
+    tensors: Mapping[str, Tensor]
+    classes: tuple[str, ...] | None = None
+
+
+def fetch(settings: TrainingSettings) -> Start | None:
+    """What training starts from; None to start from scratch.
 
     Published weights come from torchvision's download cache (`$TORCH_HOME/hub/checkpoints`), which an image
     may have filled, or from the network.
@@ -48,29 +67,42 @@ def fetch(settings: TrainingSettings) -> Mapping[str, Tensor] | None:
     if wanted == "none":
         return None
     if wanted == "imagenet":
-        return _published(BACKBONES[settings.model_name])
+        return Start(_published(BACKBONES[settings.model_name]))
     if wanted == "coco":
-        return _published(DETECTORS[settings.model_name])
+        return Start(_published(DETECTORS[settings.model_name]))
     return _read(wanted, "advanced_settings.pretrained_weights")
 
 
-def load(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+def load(model: nn.Module, start: Start, classes: Sequence[str] = ()) -> list[str]:
     """Copy every tensor that fits by name and shape; the others keep their random start.
+
+    If the classes of the weights are known, the heads' rows are matched by the classes' names: those in
+    common keep what was learnt of them, wherever they stand in the order.
 
     Args:
         model: a model of `build_model`; changed in place.
-        weights: a whole detector's tensors, or those of a ResNet classifier for the backbone.
+        start: of `fetch`.
+        classes: of the model, in the order of its labels from 1.
 
     Returns:
-        Names of the model's tensors that were not in the weights, sorted.
+        Names of the model's tensors that are not in the weights, sorted; of a head that knows some of the
+        classes only, with the others in parentheses.
 
     Raises:
         WeightsError: not one tensor of the backbone fits.
     """
+    weights = {name: tensor for name, tensor in start.tensors.items() if not name.startswith(NO_WEIGHT)}
     if "conv1.weight" in weights:
         weights = {f"backbone.body.{name}": tensor for name, tensor in weights.items()}
     own = model.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    new: list[str] = []
+    if start.classes is not None:
+        new = [name for name in classes if name not in start.classes]
+        heads = [name for name in own if name.rpartition(".")[0] in ROWS]
+        fitting = {name: tensor for name, tensor in fitting.items() if name not in heads}
+        if len(new) < len(classes):
+            fitting |= match_rows(own, weights, start.classes, classes)
     body = [name for name in own if name.startswith("backbone.body.") and name.endswith("weight")]
     if not any(name in fitting for name in body):
         raise WeightsError(
@@ -78,7 +110,9 @@ def load(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
             f"choose weights of the same ResNet, {INSTEAD}"
         )
     model.load_state_dict(fitting, strict=False)
-    return sorted(name for name in own if name not in fitting and not name.endswith("num_batches_tracked"))
+    missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    partly = [name for name in fitting if new and name.rpartition(".")[0] in ROWS]
+    return sorted(missing + [f"{name} ({', '.join(new)})" for name in partly])
 
 
 def _published(weights: Weights) -> Mapping[str, Tensor]:
@@ -95,15 +129,13 @@ def _published(weights: Weights) -> Mapping[str, Tensor]:
     return found
 
 
-def _read(source: str, field: str) -> Mapping[str, Tensor]:
+def _read(source: str, field: str) -> Start:
     try:
-        with fsspec.open(source, "rb") as stream:
-            if source.endswith(".safetensors"):
-                return load_safetensors(stream.read())
-            found = torch.load(stream, map_location="cpu", weights_only=True)
-    except ImportError as error:  # fsspec reaches some places only with another package, and names it
-        raise WeightsError(f"{field}={source} can't be reached: {error}") from error
-    except (OSError, ValueError, SafetensorError) as error:
+        content = storage.read_bytes(source)
+        if source.endswith(".safetensors"):
+            return Start(load_safetensors(content), _classes(content))
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (StorageError, OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{field}={source} can't be read: {error}; correct the path, {INSTEAD}") from error
     except Exception as error:  # torch.load raises whatever its unpickler meets in a foreign file
         raise WeightsError(
@@ -113,11 +145,22 @@ def _read(source: str, field: str) -> Mapping[str, Tensor]:
     state = found.get("model", found.get("state_dict", found)) if isinstance(found, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{field}={source} holds no state_dict; save model.state_dict(), {INSTEAD}")
-    return state
+    return Start(state)
+
+
+def _classes(content: bytes) -> tuple[str, ...] | None:
+    """The classes that a checkpoint of Maskline names in its header: JSON, after 8 bytes of its length."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    described = header.get("__metadata__", {}).get(DESCRIPTION)
+    return None if described is None else tuple(json.loads(described)["classes"])
 
 
 def _run_checkpoint(source: str) -> str:
-    """The best model's file below a run directory, or the file itself."""
+    """The best model's file below a run directory, a trial's or a model's, or the file itself."""
     if source.endswith((".safetensors", ".pt", ".pth")):
         return source
-    return f"{source.rstrip('/')}/model/checkpoint.safetensors"
+    places = [storage.join(source, *names) for names in (("model", CHECKPOINT), (CHECKPOINT,), (BEST,))]
+    try:
+        return next((place for place in places if storage.exists(place)), places[0])
+    except StorageError as error:
+        raise WeightsError(f"checkpoint_run_id={source} can't be reached: {error}") from error

@@ -1,15 +1,18 @@
 """Every registered model, and where its weights come from."""
 
+import uuid
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from maskline import checkpoint, storage
 from maskline.errors import JobError, WeightsError
 from maskline.models import MODELS, build_model, weights
+from maskline.models.heads import ROWS
 from maskline.settings import (
     MODEL_DEFAULTS,
     MODEL_NAMES,
@@ -165,13 +168,60 @@ class TestWeights:
         donor = build_model(settings(), 2).state_dict()
         save_file(donor, tmp_path / "model/checkpoint.safetensors")
         found = weights.fetch(settings(checkpoint_run_id=str(tmp_path)))
-        assert torch.equal(found["backbone.body.conv1.weight"], donor["backbone.body.conv1.weight"])
+        assert torch.equal(found.tensors["backbone.body.conv1.weight"], donor["backbone.body.conv1.weight"])
+
+    def test_classes_in_common_keep_what_was_learnt_of_them(self, tmp_path: Path) -> None:
+        donor = build_model(settings(), 3)
+        file = tmp_path / "model/checkpoint.safetensors"
+        file.parent.mkdir()
+        said = checkpoint.Checkpoint({"model_name": LIGHT}, ("ant", "bee", "cat"), epoch=1)
+        more = checkpoint.Training({"optimizer.0.step": torch.ones(())}, {})
+        checkpoint.save(file, donor, said, more)
+        model = build_model(settings(), 2)
+        fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        missing = weights.load(
+            model, weights.fetch(settings(checkpoint_run_id=str(tmp_path))), ("cat", "dog")
+        )
+        layers = ("box_predictor.bbox_pred", "box_predictor.cls_score", "mask_predictor.mask_fcn_logits")
+        assert missing == [f"roi_heads.{name}.{kind} (dog)" for name in layers for kind in ("bias", "weight")]
+        heads, theirs = model.roi_heads, donor.roi_heads
+        for ours, known, rows in (
+            (heads.box_predictor.cls_score, theirs.box_predictor.cls_score, 1),
+            (heads.box_predictor.bbox_pred, theirs.box_predictor.bbox_pred, 4),
+            (heads.mask_predictor.mask_fcn_logits, theirs.mask_predictor.mask_fcn_logits, 1),
+        ):
+            for kind in ("weight", "bias"):
+                mine, yours = getattr(ours, kind), getattr(known, kind)
+                assert torch.equal(mine[:rows], yours[:rows])  # the background
+                assert torch.equal(mine[rows : 2 * rows], yours[3 * rows :])  # cat: third there, first here
+        name = "roi_heads.box_predictor.cls_score.weight"
+        assert torch.equal(model.state_dict()[name][2], fresh[name][2])  # dog is new
+
+    def test_the_same_classes_in_another_order(self) -> None:
+        donor, model = build_model(settings(), 2), build_model(settings(), 2)
+        start = weights.Start(donor.state_dict(), ("ant", "bee"))
+        assert weights.load(model, start, ("bee", "ant")) == []
+        rows = [m.roi_heads.box_predictor.cls_score.weight for m in (model, donor)]
+        assert torch.equal(rows[0], rows[1][[0, 2, 1]])
+
+    def test_no_class_in_common(self) -> None:
+        start = weights.Start(build_model(settings(), 2).state_dict(), ("ant", "bee"))
+        missing = weights.load(build_model(settings(), 2), start, ("cat", "dog"))
+        assert missing == sorted(f"{layer}.{kind}" for layer in ROWS for kind in ("weight", "bias"))
+
+    @pytest.mark.parametrize("place", ["model/checkpoint", "checkpoint", "best"])
+    def test_a_run_at_a_uri(self, place: str) -> None:
+        root, tensors = f"memory://{uuid.uuid4().hex}", build_model(settings(), 2).state_dict()
+        storage.put_bytes(save(tensors), f"{root}/{place}.safetensors")
+        found = weights.fetch(settings(checkpoint_run_id=root))
+        assert found.classes is None
+        assert torch.equal(found.tensors["rpn.head.cls_logits.weight"], tensors["rpn.head.cls_logits.weight"])
 
     def test_another_architecture_is_refused(self) -> None:
         other = build_model(settings("maskrcnn_resnet50_fpn"), 2).state_dict()
         foreign = {name: t for name, t in other.items() if "layer" in name and "conv3" in name}
         with pytest.raises(WeightsError, match="belong to another architecture"):
-            weights.load(build_model(settings(), 2), foreign)
+            weights.load(build_model(settings(), 2), weights.Start(foreign))
 
     def test_code_in_a_file_is_not_run(self, tmp_path: Path) -> None:
         file = tmp_path / "evil.pth"

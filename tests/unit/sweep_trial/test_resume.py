@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from maskline import checkpoint
+from maskline import checkpoint, storage
 from maskline.artifacts import TrialDirectory
 from maskline.components.sweep_trial import resume
 from maskline.components.sweep_trial import train as room
 from maskline.components.sweep_trial.interruption import Interruption, Stopped
 from maskline.components.sweep_trial.spec import TrialSpec
 from maskline.components.sweep_trial.train import main, train
-from maskline.errors import CheckpointError, StageError
+from maskline.errors import CheckpointError, StageError, StorageError
 
 EPOCHS = 3
 STEPS = 3  # an epoch: 12 pictures in batches of 4
@@ -221,6 +222,37 @@ def _code(run: Callable[[], int]) -> int:
         return run()
     except SystemExit as end:
         return int(end.code or 0)
+
+
+@pytest.mark.usefixtures("judged")
+def test_checkpoints_at_a_uri_outlive_the_directory(
+    whole: Callable[..., TrialDirectory], tiny_prepared: Path, tmp_path: Path
+) -> None:
+    copies = f"memory://{uuid.uuid4().hex}/run/trials/0"
+    first = replace(spec_of(tiny_prepared, tmp_path / "pod"), copies=copies)
+    with pytest.raises(Stopped):
+        train(first, After(STEPS + 2))
+    second = replace(spec_of(tiny_prepared, tmp_path / "other"), copies=copies)
+    train(second)
+    files = TrialDirectory(tmp_path / "other")
+    assert_equal(files, whole())
+    for path in (files.last, files.best, files.metrics):
+        assert storage.read_bytes(f"{copies}/{path.name}") == path.read_bytes()
+
+
+@pytest.mark.usefixtures("judged")
+def test_a_store_that_is_away_ends_no_training_before_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_prepared: Path, tmp_path: Path
+) -> None:
+    def away(source: Path, place: str) -> None:
+        raise StorageError(f"{place} can't be written")
+
+    monkeypatch.setattr(resume.storage, "put", away)
+    spec = replace(spec_of(tiny_prepared, tmp_path), copies=f"memory://{uuid.uuid4().hex}")
+    with pytest.raises(StorageError):
+        train(spec)
+    assert capsys.readouterr().out.count("training goes on") == EPOCHS - 1
+    assert checkpoint.describe(TrialDirectory(tmp_path).last).epoch == EPOCHS
 
 
 class TestDamage:
