@@ -102,10 +102,16 @@ class TrialDirectory:
 
     @property
     def metrics(self) -> Path:
-        """One JSON line an epoch: epoch (from 1), train_loss, learning_rate, seconds, and, where the epoch
-        was evaluated, score and the metrics by name.
+        """One JSON line an epoch: epoch (from 1), train_loss and its parts, learning_rate, images_per_second,
+        data_seconds (spent waiting for pictures), seconds, and, where the epoch was evaluated, score and the
+        metrics by name.
         """
         return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the curves for TensorBoard."""
+        return self.path / "tensorboard"
 
     @property
     def best(self) -> Path:

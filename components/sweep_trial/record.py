@@ -1,31 +1,55 @@
-"""What a training tells of itself while it runs: one JSON line an epoch."""
+"""What a training tells of itself while it runs: JSON lines by epoch, and curves for TensorBoard."""
 
 import json
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from maskline.artifacts import TrialDirectory
 
 from .resume import Progress
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+POINTS = 1000
+"""About as many points has a curve by steps, so that a long training's files stay small."""
 
 
 class Record:
     """The metrics of a training, in the trial's directory.
 
-    Lines of epochs that will be trained anew, since the checkpoint is older than they are, are removed.
+    What was written of steps and epochs that will be trained anew, since the checkpoint is older than they
+    are, is removed: lines from the file, points from what TensorBoard shows.
 
     Args:
-        path: of the metrics file (`TrialDirectory.metrics`).
-        progress: how far the training is; its `lines` are kept.
+        files: of the trial.
+        progress: how far the training is.
+        steps: how many steps the training has in all.
         writes: whether this process is the one that writes.
     """
 
-    def __init__(self, path: Path, progress: Progress, writes: bool = True) -> None:
-        self._path = path
+    def __init__(self, files: TrialDirectory, progress: Progress, steps: int, writes: bool = True) -> None:
+        self._files = files
         self._progress = progress
+        self._every = max(1, steps // POINTS)
         self._writes = writes
-        if writes and path.exists():
-            kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[: progress.lines]
-            path.write_text("".join(kept), encoding="utf-8")
+        self._writer: SummaryWriter | None = None
+        if writes and files.metrics.exists():
+            kept = files.metrics.read_text(encoding="utf-8").splitlines(keepends=True)[: progress.lines]
+            files.metrics.write_text("".join(kept), encoding="utf-8")
+
+    def step(self, losses: dict[str, float], learning_rate: float, rate: float, waited: float) -> None:
+        """Add a point to the curves of the training, by steps of the optimiser.
+
+        Args:
+            losses: the step's mean loss and its parts, by name.
+            learning_rate: of the step.
+            rate: pictures a second.
+            waited: share of the step's time that was spent waiting for pictures, 0 to 1.
+        """
+        if self._progress.total % self._every == 0:
+            more = {"learning_rate": learning_rate, "images_per_second": rate, "waiting_share": waited}
+            self._draw("train", {**losses, **more})
 
     def epoch(self, learning_rate: float, metrics: dict[str, Any]) -> None:
         """Write the line of an epoch: the mean losses of its pictures, and of the metrics only what was
@@ -44,11 +68,33 @@ class Record:
         done.lines += 1
         if not self._writes:
             return
-        with self._path.open("a", encoding="utf-8") as stream:
+        with self._files.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+        self._draw("validation", metrics)
+        if self._writer:
+            self._writer.flush()
         shown = ("train_loss", "learning_rate", "score", "images_per_second", "seconds")
         told = ", ".join(f"{name} {line[name]:.4g}" for name in shown if name in line)
         print(f"epoch {done.epoch}: {told}")
+
+    def close(self) -> None:
+        """Have the files hold everything."""
+        if self._writer:
+            self._writer.close()
+
+    def _draw(self, group: str, numbers: dict[str, float]) -> None:
+        if not self._writes:
+            return
+        if self._writer is None:
+            from tensorboardX import SummaryWriter  # not before there is something to write
+
+            self._writer = SummaryWriter(
+                str(self._files.tensorboard),
+                purge_step=self._progress.total,
+                filename_suffix=f".{time.time_ns()}",
+            )
+        for name, number in numbers.items():
+            self._writer.add_scalar(f"{group}/{name}", number, self._progress.total)
 
 
 class Stopwatch:

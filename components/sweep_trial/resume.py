@@ -132,11 +132,14 @@ class Shelf:
 
     def _copy(self, over: bool) -> None:
         """Keep the files at the URI too, `last` after those that belong to it."""
-        kept = (self._files.best, self._files.metrics, self._files.last) if self._copies else ()
+        if not self._copies:
+            return
+        curves = sorted(self._files.tensorboard.glob("*"))
         try:
-            for path in kept:
+            for path in (self._files.best, self._files.metrics, *curves, self._files.last):
                 if path.exists():
-                    storage.put(path, storage.join(self._copies, path.name))
+                    name = path.relative_to(self._files.path).as_posix()
+                    storage.put(path, storage.join(self._copies, *name.split("/")))
         except StorageError as error:
             if over:
                 raise

@@ -78,7 +78,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     augment = settings.advanced.apply_automl_train_augmentations
     dataset = InstanceDataset(data.coco("train"), augment=augment, seed=spec.seed)
     feed = Feed(dataset, settings, spec.seed, team.rank, team.size)
-    record = Record(files.metrics, progress, writes=team.leads)
+    record = Record(files, progress, settings.number_of_epochs * feed.steps_per_epoch, team.leads)
     watch = Stopwatch()
     late = False
 
@@ -91,8 +91,9 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
             model.train()
             for step in feed.epoch(progress.epoch, first=progress.steps):
                 with stop.held():
+                    learning_rate = rate(progress.total)
                     for parameters in optimizer.param_groups:
-                        parameters["lr"] = rate(progress.total)
+                        parameters["lr"] = learning_rate
                     losses = gradients.of(step, progress.epoch)
                     losses, late = team.add_up(model, losses, time.time() > spec.deadline)
                     check_finite(losses, progress.epoch)
@@ -102,8 +103,10 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
                     precision.scaler.update()
                     if average is not None:
                         average.update_parameters(model)
-                    progress.add(losses, step.pictures, watch.lap(), step.waited)
+                    taken = watch.lap()
+                    progress.add(losses, step.pictures, taken, step.waited)
                     progress.most = gradients.most
+                    record.step(losses, learning_rate, step.pictures / taken, step.waited / taken)
                 if late:
                     break
 
@@ -126,6 +129,8 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     except Stopped:
         shelf.keep(progress)
         raise
+    finally:
+        record.close()
     if late or stopping.over:
         print("stopped early: " + ("out of time" if late else "no more improvement"))
 

@@ -130,6 +130,7 @@ def test_stopped_in_the_middle_of_an_epoch(
         "last.safetensors",
         "metrics.jsonl",
         "spec.json",
+        "tensorboard",
     ]
 
 
