@@ -11,7 +11,8 @@ MasklineError
 |-- StageError          a stage of the pipeline can't go on
 |   |-- NoModelError    every trial of the sweep failed
 |   `-- ParityError     the ONNX graph doesn't agree with the trained model
-`-- VersionError        the compiled pipeline and the installed package differ
+|-- VersionError        the compiled pipeline and the installed package differ
+`-- ClusterError        Kubeflow Pipelines or Kubernetes can't be reached, or refuses
 
 Every message states the value, the rule and the remedy.
 """
@@ -73,3 +74,15 @@ class ParityError(StageError):
 
 class VersionError(MasklineError):
     """The compiled pipeline and the installed package are of different versions."""
+
+
+class ClusterError(MasklineError):
+    """Kubeflow Pipelines or Kubernetes can't be reached, or refuses; says which, why and what to do.
+
+    Attributes:
+        problems: one line a problem.
+    """
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))

@@ -11,7 +11,7 @@ from rich.console import Console
 from maskline import __version__
 from maskline.errors import MasklineError
 
-from . import data_commands
+from . import cluster_commands, data_commands
 
 app = typer.Typer(
     name="maskline",
@@ -158,6 +158,7 @@ def parameters() -> None:
 
 
 app.add_typer(data_commands.app)
+app.add_typer(cluster_commands.app)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ class Secret(Part):
 
 
 class StudySecret(Part):
-    """Where the address of the studies' PostgreSQL stands: `postgresql+psycopg://user:password@host/studies`."""
+    """Where the address of the studies' PostgreSQL stands: `postgresql://user:password@host/database`."""
 
     secret: Name = "maskline-study"  # noqa: S105  the name of a secret
     """Name of the secret."""

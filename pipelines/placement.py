@@ -4,11 +4,10 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from kfp import dsl, kubernetes
-
-from maskline import __version__
 
 from .cluster_file import Cluster
 from .computes import Compute, NodeRequirement, Pool
@@ -108,7 +107,7 @@ class Placement:
         if cluster.images.pull_policy:
             kubernetes.set_image_pull_policy(task, cluster.images.pull_policy)
         kubernetes.add_pod_label(task, "app.kubernetes.io/name", "maskline")
-        kubernetes.add_pod_label(task, "app.kubernetes.io/version", __version__)
+        kubernetes.add_pod_label(task, "app.kubernetes.io/version", version("maskline"))
         kubernetes.add_pod_label(task, STAGE_LABEL, stage)
 
     def _on_compute(self, task: dsl.PipelineTask, stage: str, node_selector: Any, tolerations: Any) -> None:
