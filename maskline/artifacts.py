@@ -46,7 +46,7 @@ REPORT = "report.html"
 TRIALS = "trials.json"
 
 SplitName = Literal["train", "validation", "test"]
-TrialState = Literal["running", "complete", "failed"]
+TrialState = Literal["waiting", "running", "complete", "terminated", "failed"]
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,18 @@ class TrialRecord:
 
     Attributes:
         number: 0, 1 ... in the order in which the trials were started.
-        state: `complete` has a score and a checkpoint, `failed` has a reason.
+        state: `complete` has a score and a checkpoint, `terminated` too, but was ended early; `failed` has a
+            reason; `waiting` was interrupted, and goes on in a later slot.
         score: best value of the primary metric, 0 to 1; None until the first evaluation.
         best_epoch: epoch of that value, from 1.
         parameters: what the sampler chose for this trial, as the user named it.
         epochs_done: epochs trained so far; epochs: epochs asked for.
         seconds: wall time of the training so far.
-        reason: why it failed, in one line; empty otherwise.
+        reason: why it failed or was ended early, in one line; empty otherwise.
         directory: the trial's directory (TrialDirectory).
         curve: (epoch from 1, score) of every evaluation.
+        device: what it trains on, as far as it is known.
+        deaths: how often its process was killed or lost.
     """
 
     number: int
@@ -77,6 +80,8 @@ class TrialRecord:
     reason: str = ""
     directory: str = ""
     curve: tuple[tuple[int, float], ...] = ()
+    device: str = ""
+    deaths: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -127,6 +132,11 @@ class TrialDirectory:
     def previous(self) -> Path:
         """The checkpoint before `last`, while the training runs."""
         return self.path / "previous.safetensors"
+
+    @property
+    def owner(self) -> Path:
+        """Which supervisor the trial belongs to; another that finds itself here no more ends its process."""
+        return self.path / "owner.txt"
 
     @property
     def failure(self) -> Path:

@@ -127,8 +127,9 @@ class _Between(Distribution):
 
     @model_validator(mode="after")
     def _check_order(self) -> "_Between":
-        if self.min_value >= self.max_value:
-            raise ValueError(f"min_value={self.min_value:g} must be below max_value={self.max_value:g}")
+        # Equal ends are legal, as on Azure: every draw is that value.
+        if self.min_value > self.max_value:
+            raise ValueError(f"min_value={self.min_value:g} is above max_value={self.max_value:g}; swap them")
         return self
 
     def bounds(self) -> tuple[float, float]:

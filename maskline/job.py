@@ -137,6 +137,8 @@ class ImageInstanceSegmentationJob(JobFields):
         max_concurrent_trials: int | None = None,
         max_trials: int | None = None,
         timeout_minutes: int | timedelta | None = None,
+        trial_timeout_minutes: int | timedelta | None = None,
+        max_process_deaths: int | None = None,
         **unknown: Any,
     ) -> None:
         """Set what the sweep may spend; None leaves what was set before.
@@ -145,12 +147,16 @@ class ImageInstanceSegmentationJob(JobFields):
             max_concurrent_trials: trials at a time, 1 to 100.
             max_trials: trials in all, 1 to 1000.
             timeout_minutes: minutes for the whole job, 1 to 86400.
+            trial_timeout_minutes: minutes for a single trial, 1 to 86400; Maskline's own.
+            max_process_deaths: a trial whose process was killed this often has failed; Maskline's own.
             **unknown: refused, with the name that was meant.
         """
         given = {
             "max_concurrent_trials": max_concurrent_trials,
             "max_trials": max_trials,
             "timeout_minutes": timeout_minutes,
+            "trial_timeout_minutes": trial_timeout_minutes,
+            "max_process_deaths": max_process_deaths,
         }
         self.limits = {**self.limits.plain(), **_given(given), **unknown}  # type: ignore[assignment]
 

@@ -1,7 +1,8 @@
 """The ranking of a sweep's trials, as rows of a table.
 
 The highest score wins. Of equal scores the earlier trial wins: it is the one that a longer sweep, or one
-without the later trial, would have found as well. Only complete trials with a finite score are ranked.
+without the later trial, would have found as well. Ranked are trials that are complete or were ended early by
+the sweep's policy, and have a finite score: both have a checkpoint of their best epoch.
 """
 
 import csv
@@ -17,8 +18,9 @@ COLUMNS = ("rank", "trial", "state", "score", "best_epoch", "epochs_done", "epoc
 
 
 def eligible(trial: TrialRecord) -> bool:
-    """Whether a trial can be chosen: complete, with a score that is a number."""
-    return trial.state == "complete" and trial.score is not None and math.isfinite(trial.score)
+    """Whether a trial can be chosen: complete or terminated, with a score that is a number."""
+    ended = trial.state in ("complete", "terminated")
+    return ended and trial.score is not None and math.isfinite(trial.score)
 
 
 def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

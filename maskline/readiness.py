@@ -1,6 +1,7 @@
 """Why a job can't run: everything that is legal in the vocabulary and can't be done, or not yet."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from .inputs import data_problems
 from .rules import Rule, join, lines, show
-from .search_space import Choice, Distribution, LogUniform, SearchSpace, Uniform
+from .search_space import Choice, Distribution, LogUniform, Randint, SearchSpace, Uniform
 from .settings import NOT_YET, TrainingSettings, complete, obstacles
 from .sweep import RandomSamplingAlgorithm
 
@@ -103,21 +104,24 @@ def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
     if job.sweep is None:
         return
     sampling = job.sweep.sampling_algorithm
-    if isinstance(sampling, RandomSamplingAlgorithm):
-        for name, value in sampling.plain().items():
-            if name not in ("type", "seed") and value != "random":
-                yield (
-                    f"sweep.sampling_algorithm.{name}={value} can't be honoured: draws are plain random "
-                    "ones; remove it"
-                )
-    elif sampling != "random":
-        yield f"sweep.sampling_algorithm={sampling} can't be honoured: it is not built yet; choose random"
-    if job.sweep.early_termination is not None:
-        kind = job.sweep.early_termination.plain()["type"]
+    if isinstance(sampling, RandomSamplingAlgorithm) and sampling.logbase not in (None, "e", math.e):
         yield (
-            f"sweep.early_termination.type={kind} can't be honoured: it is not built yet; "
-            "remove early_termination"
+            f"sweep.sampling_algorithm.logbase={sampling.logbase} can't be honoured: bounds of log forms are "
+            "natural logarithms; remove it"
         )
+    if job.sweep.warm_start_from is not None and job.sweep.algorithm != "bayesian":
+        yield (
+            f"sweep.warm_start_from={job.sweep.warm_start_from} can't be honoured: only bayesian sampling "
+            f"learns from former trials, and sampling_algorithm is {job.sweep.algorithm}; remove it"
+        )
+    if job.sweep.algorithm == "grid":
+        for index, space in enumerate(job.search_space or ()):
+            for name, knob in space.knobs.items():
+                if isinstance(knob, Distribution) and not isinstance(knob, Choice | Randint):
+                    yield (
+                        f"search_space[{index}].{name}={knob} has no list of values for a grid; give "
+                        "choice(…) of some values, or take sampling_algorithm: random or bayesian"
+                    )
     if not job.search_space:
         yield "sweep has nothing to sample from: search_space is missing; give one, or remove sweep"
 

@@ -1,30 +1,58 @@
-"""The shared state of a sweep: an Optuna study in the run directory, and how to read it.
+"""The shared state of a sweep: an Optuna study, and how to read it.
 
-The study's journal lies on the run directory's file system, which all trials share. What a trial tells
-about itself stands in the user attributes named here; its scores are the intermediate values by epoch.
+A trial of ours can be several of Optuna's: when its process or its machine is lost, a continuation takes its
+place, with the same number, directory and values. What a trial tells about itself stands in the user
+attributes named here; its scores are the intermediate values by epoch.
+
+State of Optuna's trial     of ours
+RUNNING, WAITING            running, waiting
+COMPLETE, PRUNED            complete, terminated
+FAIL with a REASON          failed, for good
+FAIL without one            interrupted: waiting for a continuation
 """
 
 import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from .artifacts import TrialRecord
 from .errors import StageError
+from .study_storage import JOURNAL, open_storage
 
-JOURNAL = "study.journal"
+__all__ = ["JOURNAL", "fingerprint", "open_study", "read_trials", "run_directory", "seed_of"]
+
+NUMBER = "number"
+"""Of the trial, from 0; Optuna's own number counts continuations too."""
+CONTINUES = "continues"
+"""Optuna's number of the lost trial whose place this one takes."""
+OWNER = "owner"
+"""The process that supervises the trial; see sweep_trial.claim."""
+SEEN = "seen"
+"""Unix time of its last sign of life."""
+HANDED_OVER = "handed_over"
+"""Set when a supervisor that had to go has ended the trial's process itself."""
+DEATHS = "deaths"
+"""How often the trial's process was killed or lost so far."""
+VOID = "void"
+"""Not a trial: one too many, or a second continuation of the same."""
+FOREIGN = "from"
+"""The former run that the trial is of; see warm_start_from."""
 PARAMETERS = "parameters"
 DIRECTORY = "directory"
 EPOCHS = "epochs"
-EPOCHS_DONE = "epochs_done"
-SECONDS = "seconds"
+PROGRESS = "progress"
+"""Epochs done and seconds spent."""
+DEVICE = "device"
 PID = "pid"
 FINGERPRINT = "fingerprint"
 REASON = "reason"
+_COUNTED = ("primary_metric", "training_parameters", "search_space", "sweep")
+"""What of a job makes its trials comparable; limits and names may change when a run is resumed."""
 
 
 def run_directory(run_root: str, run_name: str, run_id: str) -> Path:
@@ -52,37 +80,38 @@ def find_run(named: str, run_root: Path) -> str:
 
 
 def open_study(run: Path, fingerprint: str = "") -> optuna.Study:
-    """The study of a run, made where there is none yet.
+    """The study of a run, made where there is none yet; its name is the run directory's.
 
     Args:
         run: the run directory, on a file system that all trials share.
         fingerprint: of job and data; a study remembers it, and takes trials of no other.
 
     Raises:
-        StageError: the directory can't be written, or holds the study of another job or other data.
+        StageError: the storage can't be reached, or holds the study of another job or other data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(run / JOURNAL)))
-    except OSError as error:
-        raise StageError(f"the run directory {run} can't be written: {error}; choose another") from error
     study = optuna.create_study(
-        study_name=run.name, storage=storage, direction="maximize", load_if_exists=True
+        study_name=run.name, storage=open_storage(run), direction="maximize", load_if_exists=True
     )
-    if fingerprint and study.user_attrs.setdefault(FINGERPRINT, fingerprint) != fingerprint:
+    if fingerprint and study.user_attrs.get(FINGERPRINT) is None:
+        study.set_user_attr(FINGERPRINT, fingerprint)
+    elif fingerprint and study.user_attrs[FINGERPRINT] != fingerprint:
         raise StageError(
             f"the run directory {run} holds the trials of another job or of other data; "
             "give this run another run_name, or none"
         )
-    if fingerprint:
-        study.set_user_attr(FINGERPRINT, fingerprint)
     return study
 
 
-def fingerprint(job: str, digest: str) -> str:
-    """One short text for a packed job and the digest of its data."""
-    return hashlib.sha256(f"{job}\n{digest}".encode()).hexdigest()[:16]
+def fingerprint(job: Mapping[str, Any], digest: str) -> str:
+    """One short text for what trials of one study have in common.
+
+    Args:
+        job: the job as plain data; its limits and names don't count.
+        digest: of its data.
+    """
+    counted = json.dumps({name: job.get(name) for name in _COUNTED}, sort_keys=True)
+    return hashlib.sha256(f"{counted}\n{digest}".encode()).hexdigest()[:16]
 
 
 def seed_of(run_name: str, chosen: int | None) -> int:
@@ -92,26 +121,80 @@ def seed_of(run_name: str, chosen: int | None) -> int:
     return int.from_bytes(hashlib.sha256(run_name.encode()).digest()[:4], "big")
 
 
+def number_of(study: optuna.Study, trial: FrozenTrial) -> int:
+    """A trial's number: the one it was given, or that which it has among the run's trials."""
+    given: int | None = trial.user_attrs.get(NUMBER)
+    if given is not None:
+        return given
+    return sum(_is_first(other) for other in study.get_trials(deepcopy=False)[: trial.number])
+
+
+def _is_first(trial: FrozenTrial) -> bool:
+    """Whether this is how a trial of ours began, and not a continuation of one."""
+    return not any(name in trial.user_attrs for name in (CONTINUES, VOID, FOREIGN))
+
+
+def started_trials(trials: Iterable[FrozenTrial]) -> int:
+    """How many trials of ours there are, whatever became of them."""
+    return sum(map(_is_first, trials))
+
+
+def continuation(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The one that took the place of a lost trial: if several came at once, the first."""
+    for other in trials[trial.number + 1 :]:
+        if other.user_attrs.get(CONTINUES) == trial.number:
+            return other
+    return None
+
+
+def interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial was lost or handed over, and wants a continuation."""
+    return trial.state == TrialState.FAIL and not {REASON, VOID, FOREIGN} & trial.user_attrs.keys()
+
+
+def latest(trials: Sequence[FrozenTrial]) -> list[tuple[int, FrozenTrial]]:
+    """Each trial of ours by its number, as the last of Optuna's trials that it was."""
+    following = {}
+    for trial in reversed(trials):
+        if (before := trial.user_attrs.get(CONTINUES)) is not None:
+            following[before] = trial
+    found = []
+    for number, trial in enumerate(trial for trial in trials if _is_first(trial)):
+        while trial.number in following:
+            trial = following[trial.number]
+        found.append((number, trial))
+    return found
+
+
 def read_trials(study: optuna.Study) -> list[TrialRecord]:
     """What the study knows of each trial, by number."""
-    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+    return [_record(number, trial) for number, trial in latest(study.get_trials(deepcopy=False))]
 
 
-def _record(trial: FrozenTrial) -> TrialRecord:
+def _record(number: int, trial: FrozenTrial) -> TrialRecord:
     attributes: dict[str, Any] = trial.user_attrs
     curve = sorted(trial.intermediate_values.items())
     best = max(curve, key=lambda point: (point[1], -point[0]), default=None)
-    states = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
+    states = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "terminated",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+        TrialState.FAIL: "waiting" if interrupted(trial) else "failed",
+    }
+    progress = attributes.get(PROGRESS, {})
     return TrialRecord(
-        number=trial.number,
-        state=states.get(trial.state, "running"),  # type: ignore[arg-type]
+        number=attributes.get(NUMBER, number),
+        state=states[trial.state],  # type: ignore[arg-type]
         score=best[1] if best else None,
         best_epoch=best[0] if best else None,
         parameters=attributes.get(PARAMETERS, {}),
-        epochs_done=attributes.get(EPOCHS_DONE, 0),
+        epochs_done=progress.get("epochs_done", 0),
         epochs=attributes.get(EPOCHS, 0),
-        seconds=attributes.get(SECONDS, 0.0),
+        seconds=progress.get("seconds", 0.0),
         reason=attributes.get(REASON, ""),
         directory=attributes.get(DIRECTORY, ""),
         curve=tuple(curve),
+        device=attributes.get(DEVICE, ""),
+        deaths=attributes.get(DEATHS, 0),
     )

@@ -24,6 +24,7 @@ from .settings import CountOrZero
 from .words import Word
 
 __all__ = [
+    "AshaPolicy",
     "BanditPolicy",
     "BayesianSamplingAlgorithm",
     "Choice",
@@ -64,9 +65,9 @@ class RandomSamplingAlgorithm(Part):
     rule: Literal["random", "sobol"] | None = None
     """How points are spread; `sobol` spreads them evenly."""
     seed: CountOrZero | None = None
-    """Of the draws."""
+    """Of the draws; the run's seed, if left out."""
     logbase: str | float | None = None
-    """Base of the logarithms in log distributions."""
+    """Base of the logarithms in log distributions; only e, which they have anyway."""
 
 
 class GridSamplingAlgorithm(Part):
@@ -83,17 +84,19 @@ class BayesianSamplingAlgorithm(Part):
     model_config = ConfigDict(frozen=True)
 
     type: Literal["bayesian"] = "bayesian"
+    seed: CountOrZero | None = None
+    """Of the draws; the run's seed, if left out. Maskline's own."""
 
 
 class EarlyTerminationPolicy(Part):
-    """When a trial that does badly is ended. An interval is one value of the primary metric."""
+    """When a trial that does badly is ended. An interval is one evaluation, so one value of the metric."""
 
     model_config = ConfigDict(frozen=True)
 
     evaluation_interval: CountOrZero = 0
-    """The policy is applied at multiples of this interval."""
+    """The policy is applied at multiples of this interval; 0 means 1."""
     delay_evaluation: CountOrZero = 0
-    """Intervals before it is applied for the first time."""
+    """Evaluations before it is applied for the first time."""
 
 
 class BanditPolicy(EarlyTerminationPolicy):
@@ -101,7 +104,7 @@ class BanditPolicy(EarlyTerminationPolicy):
 
     type: Literal["bandit"] = "bandit"
     slack_factor: Annotated[float, Field(ge=0)] = 0
-    """Ends a trial whose best value is below best / (1 + slack_factor)."""
+    """Ends a trial whose best value is below best / (1 + slack_factor), best being that of all trials."""
     slack_amount: Annotated[float, Field(ge=0)] = 0
     """Ends a trial whose best value is below best - slack_amount."""
 
@@ -119,6 +122,17 @@ class MedianStoppingPolicy(EarlyTerminationPolicy):
     type: Literal["median_stopping"] = "median_stopping"
     evaluation_interval: CountOrZero = 1
     """The policy is applied at multiples of this interval."""
+
+
+class AshaPolicy(EarlyTerminationPolicy):
+    """Successive halving without waiting, Maskline's own: at each rung only the best part goes on.
+
+    Rungs are at delay_evaluation, then each time reduction_factor times later, in evaluations.
+    """
+
+    type: Literal["asha"] = "asha"
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in this many goes on at a rung."""
 
 
 class TruncationSelectionPolicy(EarlyTerminationPolicy):
@@ -151,6 +165,7 @@ _POLICIES: Mapping[str, type[Part]] = {
     "bandit": BanditPolicy,
     "median_stopping": MedianStoppingPolicy,
     "truncation_selection": TruncationSelectionPolicy,
+    "asha": AshaPolicy,
 }
 
 
@@ -176,16 +191,28 @@ def _policy(value: Any) -> Any:
 class ImageSweepSettings(Part):
     """How a sweep samples, and when it ends trials early."""
 
-    sampling_algorithm: Annotated[SamplingAlgorithm | RandomSamplingAlgorithm, BeforeValidator(_sampling)]
+    sampling_algorithm: Annotated[
+        SamplingAlgorithm | RandomSamplingAlgorithm | BayesianSamplingAlgorithm, BeforeValidator(_sampling)
+    ]
     """`random`, `grid` or `bayesian`."""
     early_termination: Annotated[EarlyTerminationPolicy, BeforeValidator(_policy)] | None = None
     """When a trial that does badly is ended; never, if left out."""
+    warm_start_from: Annotated[str, Field(min_length=1)] | None = None
+    """A former run, by name or directory, whose trials bayesian sampling learns from. Maskline's own."""
 
     def plain(self) -> dict[str, Any]:
         """What was set, as plain data."""
         sampling, policy = self.sampling_algorithm, self.early_termination
-        plain = sampling.plain() if isinstance(sampling, Part) else sampling.value
-        return {"sampling_algorithm": plain} | ({"early_termination": policy.plain()} if policy else {})
+        plain = {"sampling_algorithm": sampling.plain() if isinstance(sampling, Part) else sampling.value}
+        if policy:
+            plain["early_termination"] = policy.plain()
+        return plain | ({"warm_start_from": self.warm_start_from} if self.warm_start_from else {})
+
+    @property
+    def algorithm(self) -> str:
+        """The word for the algorithm, whichever form it was given in."""
+        sampling = self.sampling_algorithm
+        return sampling.plain()["type"] if isinstance(sampling, Part) else sampling.value
 
 
 def _minutes(value: Any) -> Any:
@@ -202,7 +229,6 @@ class ImageLimitSettings(Part):
     """What a sweep may spend."""
 
     hints = {
-        "trial_timeout_minutes": "is no limit of image jobs; use timeout_minutes, which bounds the whole job",
         "max_nodes": "is no limit of image jobs; use max_concurrent_trials",
     }
 
@@ -213,7 +239,15 @@ class ImageLimitSettings(Part):
     timeout_minutes: Annotated[
         int, BeforeValidator(_minutes), BeforeValidator(_count), Field(ge=1, le=86400)
     ] = 10080
-    """Minutes after which no further epoch of any trial begins; a datetime.timedelta is read too."""
+    """Minutes for the whole job: then running trials stop at a checkpoint, and count with what they have. A
+    datetime.timedelta is read too."""
+    trial_timeout_minutes: (
+        Annotated[int, BeforeValidator(_minutes), BeforeValidator(_count), Field(ge=1, le=86400)] | None
+    ) = None
+    """The same for a single trial. Maskline's own."""
+    max_process_deaths: Annotated[int, BeforeValidator(_count), Field(ge=1, le=100)] = 2
+    """A trial whose process was killed this many times has failed; before that it is continued from its
+    checkpoint. Maskline's own."""
 
     @property
     def concurrent_trials(self) -> int:

@@ -14,7 +14,7 @@ from maskline.artifacts import TrialRecord
 from .local_runner import Progress
 
 MARKS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✔", "green"), "failed": ("✘", "red")}
-STATES = {"running": "cyan", "complete": "green", "failed": "red"}
+STATES = {"waiting": "dim", "running": "cyan", "complete": "green", "terminated": "yellow", "failed": "red"}
 
 
 class Display:
@@ -65,8 +65,8 @@ def _trial_lines(trial: TrialRecord) -> Iterator[str]:
         yield f"{name}: epoch {epoch} of {trial.epochs}, score {score:.4f}"
     if trial.state == "complete" and trial.score is not None:
         yield f"{name}: complete, best score {trial.score:.4f} in epoch {trial.best_epoch}"
-    if trial.state == "failed" and trial.reason:
-        yield f"{name}: failed, {trial.reason}"
+    if trial.state in ("failed", "terminated") and trial.reason:
+        yield f"{name}: {trial.state}, {trial.reason}"
 
 
 def _page(progress: Progress, trials: int) -> RenderableType:
@@ -79,7 +79,8 @@ def _page(progress: Progress, trials: int) -> RenderableType:
     if not progress.trials:
         return stages
     table = Table(box=None, padding=(0, 2), title_justify="left", title_style="bold")
-    table.title = f"{sum(t.state != 'running' for t in progress.trials)} of {trials} trials ended"
+    ended = sum(t.state not in ("running", "waiting") for t in progress.trials)
+    table.title = f"{ended} of {trials} trials ended"
     for column in ("trial", "state", "epoch", "score", "best", "parameters"):
         table.add_column(column, overflow="fold")
     best = max((t.score for t in progress.trials if t.score is not None), default=None)

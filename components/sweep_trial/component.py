@@ -18,9 +18,11 @@ def sweep_trial(
 ) -> str:
     """Run one trial of the sweep; a trial that fails is recorded, and ends this task well.
 
+    There are some slots more than trials, for trials that are interrupted; what finds nothing to do ends.
+
     Args:
         job: the packed job.
-        slot: number of the slot, 0 ... max_trials - 1.
+        slot: number of the slot, from 0.
         run_root: folder of the run directories, on a file system that all trials share.
         run_name: name of the run directory; empty for run_id.
         run_id: the id that KFP gave the run.
@@ -29,7 +31,7 @@ def sweep_trial(
         metrics: the trial's score, for KFP's pages.
 
     Returns:
-        The trial's record, as JSON.
+        The trial's record, as JSON; null if there was nothing to do.
     """
     import json
     from pathlib import Path
@@ -43,5 +45,8 @@ def sweep_trial(
         if checkpoint_run_id:
             description.set_training_parameters(checkpoint_run_id=checkpoint_run_id)
         trial = run_slot(description, Path(prepared.path), run)
+        if trial is None:
+            print("nothing to do: every trial has ended or is run by another slot, or time is over")
+            return json.dumps(None)
         metrics.metadata.update(slot=slot, trial=trial.number, state=trial.state, score=trial.score or 0.0)
         return json.dumps(trial.to_json())

@@ -1,16 +1,11 @@
 """What the next trial tries: a point of the search space, drawn through Optuna."""
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial
 
 from maskline.distributions import (
     Choice,
@@ -29,34 +24,10 @@ from maskline.rules import Rule
 from maskline.search_space import SearchSpace
 from maskline.settings import TrainingSettings
 
-SPACE = "search_space"
-"""Optuna's name for the choice of the sub-space, where there are several."""
+from .sampling import QUANTILE, SPACE, parameter_name
+
 QUANTILE_MARGIN = 1e-6
 """Normal forms are drawn by quantile, this far from 0 and 1."""
-
-
-class TrialSampler(RandomSampler):
-    """Random draws that depend on the seed, the trial's number and the parameter's name only.
-
-    So trials that run at the same time, in processes of their own, neither repeat one another nor depend on
-    the order in which they start.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._seed = seed
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """One parameter's value, in Optuna's terms."""
-        key = np.random.SeedSequence([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        seed = int(key.generate_state(1)[0])
-        return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
 
 
 def propose(
@@ -78,20 +49,21 @@ def propose(
     index = 0
     if len(spaces) > 1:
         index = trial.suggest_categorical(SPACE, list(range(len(spaces))))
-    prefix = f"{index}/" if len(spaces) > 1 else ""
     drawn: dict[str, Any] = {}
     for name, knob in spaces[index].knobs.items():
-        if isinstance(knob, Distribution):
-            drawn[name] = _draw(trial, prefix, name, knob)
+        if name in fixed:
+            drawn[name] = fixed[name]
+        elif isinstance(knob, Distribution):
+            drawn[name] = draw(trial, name, knob, parameter_name(spaces, index, name))
         else:
             drawn[name] = knob
     return drawn, {**drawn, **fixed}
 
 
-def _draw(trial: optuna.Trial, prefix: str, name: str, knob: Distribution) -> Any:
-    """A value of the parameter: drawn, rounded, and brought into the parameter's range."""
+def draw(trial: optuna.Trial, name: str, knob: Distribution, called: str) -> Any:
+    """A value of the parameter, which Optuna knows as `called`: drawn, rounded, brought into its range."""
     rule = Rule.of(TrainingSettings.model_fields[name])
-    raw = _value(trial, prefix + name, knob, rule)
+    raw = _value(trial, called, knob, rule)
     if rule.kind not in ("int", "float"):
         return raw
     legal = rule.nearest(raw)
@@ -121,11 +93,12 @@ def _value(trial: optuna.Trial, name: str, knob: Distribution, rule: Rule) -> An
             if rule.low_open and not log:
                 # No least legal value could be taken instead, so nothing below the end is drawn.
                 least = max(least, law.cdf(rule.low) + QUANTILE_MARGIN)
-            value = law.inv_cdf(trial.suggest_float(f"{name} (quantile)", least, 1 - QUANTILE_MARGIN))
+            value = law.inv_cdf(trial.suggest_float(name + QUANTILE, least, 1 - QUANTILE_MARGIN))
             value = math.exp(value) if log else value
             return _step(value, knob.q) if isinstance(knob, QNormal | QLogNormal) else value
     raise TypeError(f"{knob} can't be drawn from")
 
 
 def _step(value: float, q: float) -> float:
-    return round(value / q) * q
+    """The nearest multiple of q, without the noise that 3 * 0.1 has."""
+    return float(f"{round(value / q) * q:.12g}")

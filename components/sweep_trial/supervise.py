@@ -1,126 +1,263 @@
-"""A slot of the sweep: ask the study for a trial, train it in a child process, report, tell.
+"""A slot of the sweep: take a trial, train it in a child process, report, tell.
 
 Whatever a trial can do wrong (diverge, run out of memory, crash, be killed) ends the child and is written
 into the study; the slot itself ends well, since KFP fails a whole run over one failed iteration.
+
+Why a trial's process ends         what becomes of the trial
+it has trained to the end          complete
+its settings, data or code fail    failed, with the reason
+it is killed                       started again, from its checkpoint; failed after max_process_deaths
+the policy ends it                 terminated; keeps its best checkpoint and score
+time is over                       complete with what it has; failed if it was never evaluated
+the slot gets SIGTERM              interrupted; a later slot continues it from its checkpoint
+the slot is lost                   the same, once its signs of life are missed
+another slot took it for lost      is the other slot's
 """
 
-import contextlib
-import json
+import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
+from pydantic import ValidationError
 
 from maskline import study as noun
 from maskline.artifacts import TrialDirectory, TrialRecord
 from maskline.dataset import PreparedDataset
+from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
-from maskline.settings import complete, obstacles
-from maskline.sweep import RandomSamplingAlgorithm
+from maskline.rules import lines
+from maskline.settings import TrainingSettings, complete, obstacles
+from maskline.study_storage import AWAY, PATIENCE_SECONDS, persistently
 
-from .propose import TrialSampler, propose
+from .child import Child
+from .claim import Times, claim, give_up, may_live, too_often
+from .devices import own_device
+from .propose import propose
+from .report import Reporter
+from .sampling import make_sampler
 from .spec import TrialSpec
 
 THREADS_VARIABLE = "MASKLINE_TRIAL_THREADS"
 """Environment variable with the processor threads that a trial may use."""
-POLL_SECONDS = 1.0
+TIMES = Times()
+LATE_SECONDS = 120.0
+"""What a training process has after its deadline to evaluate and save, before it is told to go."""
+LEAVING_SECONDS = 4.0
+"""How long a slot that has to go waits for a storage that is away."""
+End = Literal["ended", "terminated", "late", "evicted", "lost"]
 
 
-def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialRecord:
+@dataclass(frozen=True)
+class Slot:
+    """What a slot works with.
+
+    Attributes:
+        job: the job.
+        study: the run's study, with the job's sampler.
+        data: folder of the prepared data set.
+        run: the run directory.
+        seed: of the run.
+        fixed: training parameters that are the same for all trials.
+        deadline: Unix time at which the whole sweep stops.
+        leave: set when the slot has to go.
+    """
+
+    job: ImageInstanceSegmentationJob
+    study: optuna.Study
+    data: Path
+    run: Path
+    seed: int
+    fixed: Mapping[str, Any]
+    deadline: float
+    leave: threading.Event
+
+
+def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialRecord | None:
     """Run one trial from its proposal to its end.
 
     Args:
-        job: the job; its limits, search space and training parameters are read.
+        job: the job; its limits, sweep, search space and training parameters are read.
         data: folder of the prepared data set.
         run: the run directory.
 
     Returns:
-        What became of the trial: `complete` or `failed`, with the reason.
+        What became of the trial; None if there was nothing to do: all trials are taken, or time is over.
 
     Raises:
-        StageError: the study can't be reached.
+        StageError: the study can't be reached, or not written.
     """
+    leave = threading.Event()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGTERM, lambda number, frame: leave.set())
+    try:
+        slot = _open(job, data, run, leave)
+        limits = job.limits
+        trial = claim(
+            slot.study,
+            limits.max_trials,
+            limits.max_process_deaths,
+            TIMES,
+            open_=lambda: not leave.is_set() and time.time() < slot.deadline,
+        )
+        return None if trial is None else _run(slot, trial)
+    except AWAY as error:
+        raise StageError(f"the study of {run} can't be reached or written: {error}") from error
+
+
+def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threading.Event) -> Slot:
     digest = PreparedDataset.read(data).digest
-    study = noun.open_study(run, noun.fingerprint(json.dumps(job.to_dict()), digest))
+    study = noun.open_study(run, noun.fingerprint(job.to_dict(), digest))
     fixed = job.fixed_settings()
     if "checkpoint_run_id" in fixed:
         fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], run.parent)
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
-    sampling = job.sweep.sampling_algorithm if job.sweep else None
-    drawing = sampling.seed if isinstance(sampling, RandomSamplingAlgorithm) else None
-    study.sampler = TrialSampler(seed if drawing is None else drawing)
-    trial = study.ask()
-    directory = run / "trials" / str(trial.number)
-    trial.set_user_attr(noun.DIRECTORY, str(directory))
+    study.sampler = make_sampler(job.sweep, job.search_space or [], seed, fixed)
+    deadline = _began(study) + 60 * job.limits.timeout_minutes
+    return Slot(job, study, data, run, seed, fixed, deadline, leave)
+
+
+def _began(study: optuna.Study) -> float:
+    """When the sweep's first trial began: all trials have one deadline."""
+    starts = [t.datetime_start.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_start]
+    return min(starts, default=time.time())
+
+
+def _run(slot: Slot, trial: optuna.Trial) -> TrialRecord:
+    """Run a trial that was claimed."""
+    number = trial.user_attrs[noun.NUMBER]
     try:
-        varied, chosen = propose(trial, job.search_space or [], fixed)
-        trial.set_user_attr(noun.PARAMETERS, varied)
-        settings = complete(chosen)
-        trial.set_user_attr(noun.EPOCHS, settings.number_of_epochs)
-        if reasons := obstacles(settings):
-            return _tell(study, trial, "; ".join(reasons))
-        deadline = _started(study) + 60 * job.limits.timeout_minutes
-        if time.time() > deadline:
-            over = f"timeout_minutes={job.limits.timeout_minutes} were over before this trial began"
-            return _tell(study, trial, over)
-        # Trials with one seed between them would differ by their settings only in name.
-        own = varied.get("random_seed", seed + trial.number)
-        spec = TrialSpec(chosen, str(data), str(directory), seed=own, deadline=deadline)
-        return _tell(study, trial, _supervise(trial, spec))
+        spec, reason = _prepare(slot, trial, number)
+        if spec is None:
+            return _tell(slot, trial, reason)
+        if may_live(slot.study, trial):
+            time.sleep(TIMES.fence)
+        with own_device(number) as device:
+            if device:
+                trial.set_user_attr(noun.DEVICE, f"GPU {', '.join(device.values())}")
+            return _train(slot, trial, spec, {**_threads(), **device})
+    except AWAY:
+        raise
     except BaseException as error:
-        _tell(study, trial, f"{type(error).__name__}: {error}".splitlines()[0])
+        give_up(slot.study, trial, **{noun.REASON: f"{type(error).__name__}: {error}".splitlines()[0]})
         raise
 
 
-def _leave(number: int, frame: object) -> NoReturn:
-    """On eviction: end the child, tell the study, go."""
-    raise SystemExit(f"stopped by {signal.Signals(number).name}")
-
-
-def _started(study: optuna.Study) -> float:
-    """When the sweep's first trial began: all trials have one deadline."""
-    starts = [t.datetime_start.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_start]
-    return min(starts)
-
-
-def _supervise(trial: optuna.Trial, spec: TrialSpec) -> str:
-    """Train in a child process and pass on what it reports; why it failed, or an empty text."""
-    files = TrialDirectory(Path(spec.directory))
-    child = subprocess.Popen(
-        [sys.executable, "-u", "-m", "maskline.components.sweep_trial.train", str(spec.write())],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, **_threads()},
-        start_new_session=True,  # so that its loader processes end with it
-    )
-    trial.set_user_attr(noun.PID, child.pid)
-    threading.Thread(target=_copy_output, args=(child.stdout, files.log), daemon=True).start()
-    started = time.time()
-    lines_read = 0
+def _prepare(slot: Slot, trial: optuna.Trial, number: int) -> tuple[TrialSpec | None, str]:
+    """What the training process is told, or why the trial can't be run."""
+    directory = slot.run / "trials" / str(number)
+    directory.mkdir(parents=True, exist_ok=True)
+    trial.set_user_attr(noun.DIRECTORY, str(directory))
+    varied, chosen = propose(trial, slot.job.search_space or [], slot.fixed)
+    trial.set_user_attr(noun.PARAMETERS, varied)
     try:
-        while True:
-            ended = child.poll() is not None
-            lines_read = _report(trial, files.metrics, lines_read)
-            if ended:
-                break
-            time.sleep(POLL_SECONDS)
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        trial.set_user_attr(noun.SECONDS, round(time.time() - started, 1))
-    return _reason(child.returncode, files)
+        settings = complete(chosen)
+    except ValidationError as error:
+        return None, "; ".join(lines(error, TrainingSettings))
+    trial.set_user_attr(noun.EPOCHS, settings.number_of_epochs)
+    if reasons := obstacles(settings):
+        return None, "; ".join(reasons)
+    # Trials with one seed between them would differ by their settings only in name.
+    own = varied.get("random_seed", slot.seed + number)
+    deadline = min(slot.deadline, _own_deadline(slot, trial))
+    return TrialSpec(chosen, str(slot.data), str(directory), seed=own, deadline=deadline), ""
+
+
+def _own_deadline(slot: Slot, trial: optuna.Trial) -> float:
+    """When the trial's own time is over; what it spent before it was interrupted counts."""
+    if (minutes := slot.job.limits.trial_timeout_minutes) is None:
+        return math.inf
+    return time.time() + 60 * minutes - float(trial.user_attrs.get(noun.PROGRESS, {}).get("seconds", 0.0))
+
+
+def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mapping[str, str]) -> TrialRecord:
+    """Train in a child process, again if it is killed, and tell the study what became of it."""
+    files = TrialDirectory(Path(spec.directory))
+    token = f"{trial.number} {os.urandom(8).hex()}"
+    _write_whole(files.owner, token)
+    policy = slot.job.sweep.early_termination if slot.job.sweep else None
+    reporter = Reporter(slot.study, trial, files.metrics, policy, TIMES)
+    reporter.start()
+    deaths = int(trial.user_attrs.get(noun.DEATHS, 0))
+    while True:
+        child = Child(spec, environment)
+        try:
+            end = _watch(slot, child, reporter, spec, token)
+        finally:
+            child.kill()
+        if end != "ended" or not _killed(child):
+            break
+        deaths += 1
+        print(f"{child.reason()}; this was death {deaths} of its process", flush=True)
+        persistently(partial(trial.set_user_attr, noun.DEATHS, deaths), PATIENCE_SECONDS)
+        if deaths >= slot.job.limits.max_process_deaths:
+            break
+    return _finish(slot, trial, reporter, child, end, spec)
+
+
+def _watch(slot: Slot, child: Child, reporter: Reporter, spec: TrialSpec, token: str) -> End:
+    """Wait until the child ends, or there is a reason to end it."""
+    owner = TrialDirectory(Path(spec.directory)).owner
+    while child.code is None:
+        if reporter.lost.is_set() or _read(owner) != token:
+            child.kill()  # at once: another process trains this trial already
+            return "lost"
+        if slot.leave.is_set():
+            child.end()
+            return "evicted"
+        if reporter.verdict:
+            child.end()
+            return "terminated"
+        if time.time() > spec.deadline + LATE_SECONDS:
+            child.end()
+            return "late"
+        slot.leave.wait(TIMES.look)
+    return "ended"
+
+
+def _finish(
+    slot: Slot, trial: optuna.Trial, reporter: Reporter, child: Child, end: End, spec: TrialSpec
+) -> TrialRecord:
+    """Tell the study what became of a trial."""
+    patience = LEAVING_SECONDS if end == "evicted" else PATIENCE_SECONDS
+    reporter.finish(patience)
+    number = trial.user_attrs[noun.NUMBER]
+    if end == "lost" or reporter.lost.is_set():
+        print(f"trial {number} was taken for lost, and belongs to another slot now", flush=True)
+        return _record(slot, number)
+    if end == "evicted":
+        persistently(lambda: give_up(slot.study, trial, **{noun.HANDED_OVER: True}), patience)
+        print(f"stopped by SIGTERM; a later slot continues trial {number}", flush=True)
+        return _record(slot, number)
+    if end == "terminated":
+        return _tell(slot, trial, reporter.verdict, TrialState.PRUNED)
+    over = _over(slot, spec) if end == "late" or time.time() > spec.deadline else ""
+    if end == "late":
+        return _tell(slot, trial, over, TrialState.COMPLETE)
+    if _killed(child):
+        return _tell(slot, trial, f"{child.reason()}; {too_often(trial.user_attrs[noun.DEATHS])}")
+    reason = child.reason()
+    return _tell(slot, trial, reason or over, TrialState.FAIL if reason else TrialState.COMPLETE)
+
+
+def _killed(child: Child) -> bool:
+    """Whether a signal ended the child that this process didn't send."""
+    return child.code is not None and (child.code < 0 or child.code == 128 + signal.SIGTERM)
+
+
+def _over(slot: Slot, spec: TrialSpec) -> str:
+    limits = slot.job.limits
+    if spec.deadline >= slot.deadline:
+        return f"stopped when timeout_minutes={limits.timeout_minutes} were over"
+    return f"stopped when trial_timeout_minutes={limits.trial_timeout_minutes} were over"
 
 
 def _threads() -> dict[str, str]:
@@ -129,46 +266,48 @@ def _threads() -> dict[str, str]:
     return {"OMP_NUM_THREADS": share} if share else {}
 
 
-def _copy_output(stream: IO[str] | None, log: Path) -> None:
-    """What the child prints goes to the trial's log and to this process's own output (the pod's log)."""
-    with log.open("a", encoding="utf-8") as file:
-        for line in stream or ():
-            file.write(line)
-            file.flush()
-            sys.stdout.write(line)
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody reads half of it."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
 
 
-def _report(trial: optuna.Trial, metrics: Path, lines_read: int) -> int:
-    """Tell the study of the epochs that ended since the last time; how many lines are known now."""
-    if not metrics.exists():
-        return lines_read
-    lines = metrics.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last \n is unfinished
-    for line in lines[lines_read:]:
-        epoch: dict[str, Any] = json.loads(line)
-        trial.set_user_attr(noun.EPOCHS_DONE, epoch["epoch"])
-        if "score" in epoch:
-            trial.report(epoch["score"], epoch["epoch"])
-    return len(lines)
-
-
-def _reason(code: int, files: TrialDirectory) -> str:
-    if code == 0:
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
         return ""
-    if files.failure.exists():
-        return files.failure.read_text(encoding="utf-8")
-    if code < 0:
-        hint = ", often for want of memory" if code == -signal.SIGKILL else ""
-        return f"the training process was killed by {signal.Signals(-code).name}{hint}; see {files.log}"
-    return f"the training process ended with exit code {code}; see {files.log}"
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, reason: str) -> TrialRecord:
-    record = noun.read_trials(study)[trial.number]
-    if not reason and record.score is None:
-        reason = "the training process ended well and reported no score"
-    if reason:
-        trial.set_user_attr(noun.REASON, reason)
-        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-    else:
-        study.tell(trial.number, record.score, skip_if_finished=True)
-    return noun.read_trials(study)[trial.number]
+def _tell(slot: Slot, trial: optuna.Trial, reason: str, state: TrialState = TrialState.FAIL) -> TrialRecord:
+    """End a trial for good; one that was to be complete and has no score has failed."""
+    number = trial.user_attrs[noun.NUMBER]
+
+    def tell() -> None:
+        record = _record(slot, number)
+        score, why, end = record.score, reason, state
+        if state == TrialState.COMPLETE and (score is None or not math.isfinite(score)):
+            end = TrialState.FAIL
+            why = f"{reason}, before a first evaluation" if reason else _no_score(score)
+        if end == TrialState.FAIL:
+            give_up(slot.study, trial, **{noun.REASON: why})
+            return
+        if why:
+            trial.set_user_attr(noun.REASON, why)
+        slot.study.tell(
+            trial.number, score if end == TrialState.COMPLETE else None, end, skip_if_finished=True
+        )
+
+    persistently(tell, PATIENCE_SECONDS)
+    return _record(slot, number)
+
+
+def _no_score(score: float | None) -> str:
+    if score is None:
+        return "the training process ended well and reported no score"
+    return f"the training process reported score={score}, which is not a number"
+
+
+def _record(slot: Slot, number: int) -> TrialRecord:
+    return next(record for record in noun.read_trials(slot.study) if record.number == number)

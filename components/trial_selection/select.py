@@ -115,8 +115,8 @@ def _causes(trials: Sequence[TrialRecord]) -> str:
 
 
 def _cause(trial: TrialRecord) -> str:
-    if trial.state == "running":
-        return "still running when the sweep ended"
+    if trial.state in ("running", "waiting"):
+        return f"still {trial.state} when the sweep ended"
     if trial.state == "complete" and not eligible(trial):
         return f"complete, but score={trial.score} is not a number"
     return trial.reason or "failed without a reason"

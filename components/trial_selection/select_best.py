@@ -28,7 +28,7 @@ def select_best(
 
     Args:
         job: says which metric counts.
-        outcomes: what the slots returned: each trial's record as JSON.
+        outcomes: what the slots returned: a trial's record as JSON, or null.
         run: the run directory.
         prepared: the prepared data set, for the names of the classes.
         leaderboard: folder to write the table of all trials to.
@@ -39,7 +39,7 @@ def select_best(
         NoModelError: no trial has a model.
     """
     trials = read_trials(open_study(run))
-    reported = {json.loads(outcome)["number"] for outcome in outcomes}
+    reported = {trial["number"] for outcome in outcomes if (trial := json.loads(outcome)) is not None}
     if lost := reported - {trial.number for trial in trials}:
         raise StageError(
             f"trials {sorted(lost)} are not in the study in {run}: that folder is not on the volume that the "

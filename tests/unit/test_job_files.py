@@ -204,13 +204,13 @@ def test_dump_never_overwrites_and_says_what_is_wrong(tmp_path: Path) -> None:
 def test_unknown_keys_are_named_with_their_place() -> None:
     with pytest.raises(KeywordError) as caught:
         read(
-            HEAD + "limits: {trial_timeout_minutes: 3, max_nodes: 2}\n"
+            HEAD + "limits: {trial_time: 3, max_nodes: 2}\n"
             "sweep: {sampling_algorithm: random, seed: 1}\n"
             "search_space: [{min_size: 600}, {augmentations: 1}]\ntraining_dta: 1\n"
         )
     found = [line.split(" ")[0] for line in caught.value.problems]
     assert found == [
-        "limits.trial_timeout_minutes",
+        "limits.trial_time",
         "limits.max_nodes",
         "sweep.seed",
         "search_space[1].augmentations",

@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "limits.max_trails is not a known name; did you mean max",
     ),
     "limit too high": ({"limits": {"max_trials": 1001}}, "limits.max_trials=1001 is outside [1, 1000]"),
-    "trial time-out": ({"limits": {"trial_timeout_minutes": 5}}, "use timeout_minutes"),
+    "trial time-out": ({"limits": {"trial_timeout_minutes": 0}}, "trial_timeout_minutes=0 is outside"),
     "auto mode": ({"limits": {"max_trials": 5}}, "give a search_space, or max_trials: 1"),
     "conflicting data": (
         {"validation_data": {"path": "valid"}, "validation_data_size": 0.2},
@@ -97,24 +97,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"training_parameters": {"momentum": 0.5}, "search_space": [{"momentum": "uniform(0.1, 0.2)"}]},
         "search_space[0].momentum is also fixed in training_parameters (momentum=0.5), which would win",
     ),
-    "grid": (
-        {"sweep": {"sampling_algorithm": "grid"}, "search_space": [{"momentum": 0.5}]},
-        "sweep.sampling_algorithm=grid can't be honoured",
+    "grid over a range": (
+        {"sweep": {"sampling_algorithm": "grid"}, "search_space": [{"momentum": "quniform(0.3, 0.9, 0.3)"}]},
+        "search_space[0].momentum=quniform(0.3, 0.9, 0.3) has no list of values for a grid; give choice",
     ),
-    "bayesian": (
-        {"sweep": {"sampling_algorithm": "Bayesian"}, "search_space": [{"momentum": 0.5}]},
-        "sweep.sampling_algorithm=bayesian can't be honoured",
+    "base of logarithms": (
+        {"sweep": {"sampling_algorithm": {"type": "random", "logbase": 10}}, "search_space": [{}]},
+        "sweep.sampling_algorithm.logbase=10.0 can't be honoured: bounds of log forms are natural logarithms",
     ),
-    "sobol": (
-        {"sweep": {"sampling_algorithm": {"type": "random", "rule": "sobol"}}, "search_space": [{}]},
-        "sweep.sampling_algorithm.rule=sobol can't be honoured",
-    ),
-    "policy": (
-        {
-            "sweep": {"sampling_algorithm": "random", "early_termination": {"type": "median_stopping"}},
-            "search_space": [{"momentum": 0.5}],
-        },
-        "sweep.early_termination.type=median_stopping can't be honoured",
+    "warm start of random draws": (
+        {"sweep": {"sampling_algorithm": "random", "warm_start_from": "first"}, "search_space": [{}]},
+        "only bayesian sampling learns from former trials, and sampling_algorithm is random",
     ),
     "nothing to sweep": ({"sweep": {"sampling_algorithm": "random"}}, "search_space is missing"),
     "wrong metric": (
@@ -194,7 +187,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         training_data=...,
         target_column_name=...,
         limits={"max_trials": 3},
-        sweep={"sampling_algorithm": "grid"},
+        sweep={"sampling_algorithm": "random", "warm_start_from": "first"},
         training_parameters={"multi_scale": True, "optimizer": "none"},
         test_data={"path": "none"},
     )
@@ -220,7 +213,13 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
             ]
         },
         {"search_space": [{"optimizer": "adam", "momentum": 0}]},
-        {"sweep": {"sampling_algorithm": {"type": "random", "rule": "random"}}, "search_space": [{}]},
+        {"sweep": {"sampling_algorithm": {"type": "random", "rule": "sobol"}}, "search_space": [{}]},
+        {"sweep": {"sampling_algorithm": {"type": "random", "logbase": "e"}}, "search_space": [{}]},
+        {"sweep": {"sampling_algorithm": "grid"}, "search_space": [{"layers_to_freeze": "randint(3)"}]},
+        {
+            "sweep": {"sampling_algorithm": "bayesian", "early_termination": {"type": "median_stopping"}},
+            "search_space": [{"momentum": "normal(0.9, 0.1)"}, {"min_size": 500}],
+        },
         {"compute": "azureml:gpu", "identity": {"type": "aml_token"}, "queue_settings": {"job_tier": "spot"}},
         {"resources": {"instance_count": 1, "shm_size": "8g"}, "environment_variables": {"A": "1"}},
         {"outputs": {"best_model": {"type": "mlflow_model"}}},

@@ -5,6 +5,7 @@ import pytest
 from maskline import sweep
 from maskline.errors import JobError
 from maskline.sweep import (
+    AshaPolicy,
     BanditPolicy,
     GridSamplingAlgorithm,
     ImageLimitSettings,
@@ -46,7 +47,12 @@ def test_defaults_are_azures() -> None:
         (lambda: ImageLimitSettings(timeout_minutes=86401), "outside [1, 86400]"),
         (lambda: ImageLimitSettings(timeout_minutes=timedelta(seconds=90)), "1.5 is not a whole number"),
         (lambda: ImageLimitSettings(max_trials=True), "max_trials=true is not a number"),
-        (lambda: ImageLimitSettings(trial_timeout_minutes=5), "use timeout_minutes"),
+        (
+            lambda: ImageLimitSettings(trial_timeout_minutes=0),
+            "trial_timeout_minutes=0 is outside",
+        ),
+        (lambda: ImageLimitSettings(max_process_deaths=0), "max_process_deaths=0 is outside [1, 100]"),
+        (lambda: AshaPolicy(reduction_factor=1), "reduction_factor=1 is below 2"),
         (lambda: ImageLimitSettings(max_nodes=5), "use max_concurrent_trials"),
         (lambda: ImageSweepSettings(), "sampling_algorithm is missing"),
         (lambda: ImageSweepSettings(sampling_algorithm="evolution"), "choose one of random, grid, bayesian"),
@@ -91,6 +97,7 @@ def test_policies_read_back_from_plain_data_and_tell_only_what_was_set() -> None
     for policy in (
         BanditPolicy(slack_factor=0.2, delay_evaluation=6),
         MedianStoppingPolicy(),
+        AshaPolicy(delay_evaluation=2),
         TruncationSelectionPolicy(truncation_percentage=20, evaluation_interval=1),
     ):
         settings = ImageSweepSettings(sampling_algorithm="random", early_termination=policy)

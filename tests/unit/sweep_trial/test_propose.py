@@ -7,7 +7,8 @@ import optuna
 import pytest
 
 from maskline.automl import SearchSpace
-from maskline.components.sweep_trial.propose import TrialSampler, propose
+from maskline.components.sweep_trial.propose import propose
+from maskline.components.sweep_trial.sampling import TrialSampler
 from maskline.sweep import (
     Choice,
     LogNormal,

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,7 +12,8 @@ import pytest
 
 from maskline import Input, automl, study
 from maskline.automl import SearchSpace
-from maskline.components.sweep_trial import supervise
+from maskline.components.sweep_trial import child, supervise
+from maskline.components.sweep_trial.claim import Times
 from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.sweep import Choice
@@ -39,16 +39,11 @@ def job() -> ImageInstanceSegmentationJob:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Let the child be a script instead of a training; it finds the trial's directory in DIRECTORY."""
-
-    def popen(command: list[str], **options: object) -> object:
-        directory = repr(str(Path(command[-1]).parent))
-        return POPEN([sys.executable, "-c", f"DIRECTORY = {directory}\n{script}"], **options)
-
-    monkeypatch.setattr(supervise.subprocess, "Popen", popen)
-    monkeypatch.setattr(supervise, "POLL_SECONDS", 0.05)
+    head = "import sys, os; DIRECTORY = os.path.dirname(sys.argv[-1])\n"
+    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", head + script))
+    monkeypatch.setattr(supervise, "TIMES", Times(look=0.05, fence=0.1))
 
 
-POPEN = subprocess.Popen
 EPOCH = """
 import json, pathlib, time
 with open(DIRECTORY + "/metrics.jsonl", "a") as stream:
@@ -89,8 +84,9 @@ def test_scores_are_reported_as_they_come(
     ("script", "reason"),
     [
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL, often for want of memory; see "),
+        ("import os; os.kill(os.getpid(), 9)", "was killed or lost 2 times"),
         ("import os; os.abort()", "killed by SIGABRT; see "),
-        ("import sys; sys.exit(7)", "ended with exit code 7; see "),
+        ("import sys; print('no space left'); sys.exit(7)", "ended with exit code 7: no space left; see "),
         ("pass", "ended well and reported no score"),
         ("open(DIRECTORY + '/failure.txt', 'w').write('it was 3'); raise SystemExit(1)", "it was 3"),
     ],
@@ -154,13 +150,13 @@ def test_an_error_of_the_slot_itself_is_told_and_raised(
     job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise OSError("no more processes")
+        raise RuntimeError("no more processes")
 
-    monkeypatch.setattr(supervise.subprocess, "Popen", broken)
-    with pytest.raises(OSError, match="no more processes"):
+    monkeypatch.setattr(child.subprocess, "Popen", broken)
+    with pytest.raises(RuntimeError, match="no more processes"):
         supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     (trial,) = study.read_trials(study.open_study(tmp_path / "run"))
-    assert (trial.state, trial.reason) == ("failed", "OSError: no more processes")
+    assert (trial.state, trial.reason) == ("failed", "RuntimeError: no more processes")
 
 
 def test_the_seed_is_the_users_or_the_runs() -> None:
@@ -173,10 +169,9 @@ def test_after_the_deadline_no_trial_begins(
 ) -> None:
     pretend(monkeypatch, EPOCH)
     job.set_limits(timeout_minutes=1)
-    monkeypatch.setattr(supervise, "_started", lambda study: time.time() - 61)
-    trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
-    assert (trial.state, trial.curve) == ("failed", ())
-    assert trial.reason == "timeout_minutes=1 were over before this trial began"
+    monkeypatch.setattr(supervise, "_began", lambda study: time.time() - 61)
+    assert supervise.run_slot(job, tiny_prepared, tmp_path / "run") is None
+    assert study.read_trials(study.open_study(tmp_path / "run")) == []
 
 
 def test_a_seed_that_is_drawn_is_the_trials(
@@ -207,18 +202,3 @@ def test_a_run_directory_is_no_uri() -> None:
         study.run_directory("s3://bucket/runs", "", "id-1")
     assert study.find_run("first", Path("/runs")) == "/runs/first"
     assert study.find_run("/other/first", Path("/runs")) == "/other/first"
-
-
-def test_eviction_ends_the_child_and_is_told(
-    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pretend(monkeypatch, "import time; time.sleep(60)")
-    before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    try:
-        with pytest.raises(SystemExit, match="stopped by SIGTERM"):
-            supervise.run_slot(job, tiny_prepared, tmp_path / "run")
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    (trial,) = study.read_trials(study.open_study(tmp_path / "run"))
-    assert (trial.state, trial.reason) == ("failed", "SystemExit: stopped by SIGTERM")

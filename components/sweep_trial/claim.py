@@ -1,0 +1,194 @@
+"""Which trial a slot runs: one that was interrupted, a new one, or none. At most one slot runs a trial.
+
+Every step that could happen twice is decided by the storage, which finishes a trial once and hands out a
+waiting one once; what a process that dies in between leaves is seen, and put right, by the next slot.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from maskline import study as noun
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds between signs of life, and after how many of silence something is done.
+
+    Attributes:
+        beat: between a trial's signs of life.
+        overdue: of silence after which a slot that has nothing else to do waits for what becomes of it.
+        lost: of silence after which a trial is lost. Clocks may differ by a good part of it.
+        fence: that a slot leaves to a supervisor that was taken for lost and isn't, to end its process.
+        look: between two looks.
+    """
+
+    beat: float = 60.0
+    overdue: float = 180.0
+    lost: float = 600.0
+    fence: float = 5.0
+    look: float = 1.0
+
+
+def claim(
+    study: optuna.Study, limit: int, deaths: int, times: Times, open_: Callable[[], bool] = lambda: True
+) -> optuna.Trial | None:
+    """Take a trial to run: an interrupted one first, else a new one.
+
+    Args:
+        study: the study; its sampler is asked for a new trial's values.
+        limit: trials of the sweep.
+        deaths: processes that a trial may lose; with the last one it has failed.
+        times: when a trial is taken for lost.
+        open_: whether a trial may still begin.
+
+    Returns:
+        A trial that nobody else runs, with its number set; None when there is nothing to do.
+    """
+    while open_():
+        reclaim(study, deaths, times)
+        _continue_interrupted(study, limit)
+        trials = study.get_trials(deepcopy=False)
+        waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if waiting or noun.started_trials(trials) < limit:
+            trial = study.ask()
+            if _legitimate(study, trial, limit):
+                return trial
+        elif any(_silence(t) > times.overdue for t in trials if t.state == TrialState.RUNNING):
+            time.sleep(times.look)
+        else:
+            break
+    return None
+
+
+def reclaim(study: optuna.Study, deaths: int, times: Times) -> list[int]:
+    """End trials whose supervisor is gone; of several processes that do so at once, one succeeds.
+
+    Returns:
+        Optuna's numbers of the trials that this process ended.
+    """
+    ended = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not _gone(trial.user_attrs.get(noun.OWNER, "")) and _silence(trial) <= times.lost:
+            continue
+        if give_up(study, trial, **_death(trial, deaths)):
+            ended.append(trial.number)
+    return ended
+
+
+def give_up(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes: object) -> bool:
+    """End one of Optuna's trials without a result: to be continued, or, with a reason, failed for good.
+
+    Args:
+        study: the study.
+        trial: a trial that runs.
+        **attributes: of the trial, to be written down first.
+
+    Returns:
+        Whether it was this process that ended it.
+    """
+    try:
+        for name, value in attributes.items():
+            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (UpdateFinishedTrialError, ValueError):  # somebody was faster
+        return False
+    return True
+
+
+def owner_name() -> str:
+    """This process: machine, number, and start, since numbers are given again."""
+    return f"{_machine()}:{os.getpid()}:{_birth(os.getpid())}"
+
+
+def _machine() -> str:
+    """This machine, or this container: process numbers mean something only here."""
+    return f"{socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
+
+
+def _gone(owner: str) -> bool:
+    """Whether an owner is known to be dead; nothing is known of processes on other machines."""
+    machine, _, rest = owner.rpartition("]:")
+    number, _, birth = rest.partition(":")
+    return f"{machine}]" == _machine() and _birth(int(number)) != birth
+
+
+def may_live(study: optuna.Study, trial: optuna.Trial) -> bool:
+    """Whether the supervisor whose trial this one continues may still be at work."""
+    before = trial.user_attrs.get(noun.CONTINUES)
+    if before is None:
+        return False
+    attributes = study.get_trials(deepcopy=False)[before].user_attrs
+    return noun.HANDED_OVER not in attributes and not _gone(attributes.get(noun.OWNER, ""))
+
+
+def _birth(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty if there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _silence(trial: FrozenTrial) -> float:
+    began = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    return time.time() - float(trial.user_attrs.get(noun.SEEN, began))
+
+
+def _death(trial: FrozenTrial, most: int) -> dict[str, object]:
+    """What is written down of a trial that was lost."""
+    lost = trial.user_attrs.get(noun.DEATHS, 0) + 1
+    if lost < most:
+        return {noun.DEATHS: lost}
+    return {noun.DEATHS: lost, noun.REASON: too_often(lost)}
+
+
+def too_often(deaths: int) -> str:
+    """Why a trial has failed for good whose process died too often."""
+    return f"its process was killed or lost {deaths} times; limits.max_process_deaths allows no more"
+
+
+def _continue_interrupted(study: optuna.Study, limit: int) -> None:
+    """Every interrupted trial gets a continuation, which waits for whoever asks next."""
+    trials = study.get_trials(deepcopy=False)
+    for number, trial in noun.latest(trials):
+        if number >= limit or not noun.interrupted(trial):
+            continue
+        kept = {
+            k: v
+            for k, v in trial.user_attrs.items()
+            if k not in (noun.OWNER, noun.SEEN, noun.PID, noun.HANDED_OVER)
+        }
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                system_attrs={"fixed_params": dict(trial.params)},
+                user_attrs=kept | {noun.NUMBER: number, noun.CONTINUES: trial.number},
+            )
+        )
+
+
+def _legitimate(study: optuna.Study, trial: optuna.Trial, limit: int) -> bool:
+    """Whether a trial that was asked for may run; if so, it is marked as this process's."""
+    trials = study.get_trials(deepcopy=False)
+    own = trials[trial.number]
+    if (before := own.user_attrs.get(noun.CONTINUES)) is not None:
+        first = noun.continuation(trials[before], trials)
+        number, right = own.user_attrs[noun.NUMBER], first is not None and first.number == trial.number
+    else:
+        number, right = noun.number_of(study, own), True
+    if not right or number >= limit:
+        give_up(study, trial, **{noun.VOID: True})
+        return False
+    trial.set_user_attr(noun.OWNER, owner_name())
+    trial.set_user_attr(noun.SEEN, time.time())
+    trial.set_user_attr(noun.NUMBER, number)
+    return True

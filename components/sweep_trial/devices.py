@@ -1,0 +1,52 @@
+"""Which GPU a trial gets where several trials share a machine: one of its own, as long as there are enough.
+
+A lock on a file stands for a GPU; the kernel releases it when the supervisor ends, however it ends.
+"""
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
+    if (given := os.environ.get(VISIBLE)) is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    with suppress(OSError, subprocess.SubprocessError):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+        return [str(index) for index, _ in enumerate(listed.stdout.strip().splitlines())]
+    return []
+
+
+@contextmanager
+def own_device(trial: int, devices: list[str] | None = None) -> Iterator[Mapping[str, str]]:
+    """Environment variables that give a trial a GPU which no other trial on this machine has.
+
+    Where there are more trials than GPUs, the trials that find none free are spread by their numbers. On a
+    machine with one GPU or none there is nothing to choose, and nothing is set.
+
+    Args:
+        trial: the trial's number.
+        devices: names of the GPUs; `visible_devices`, if left out.
+    """
+    devices = visible_devices() if devices is None else devices
+    if len(devices) < 2:
+        yield {}
+        return
+    for device in devices:
+        with _lock_file(device).open("w", encoding="utf-8") as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield {VISIBLE: device}
+            return
+    yield {VISIBLE: devices[trial % len(devices)]}
+
+
+def _lock_file(device: str) -> Path:
+    safe = "".join(letter if letter.isalnum() else "_" for letter in device)
+    return Path(tempfile.gettempdir()) / f"maskline-gpu-{os.getuid()}-{safe}.lock"
