@@ -5,15 +5,17 @@ The environment variable STUDY_URL names a PostgreSQL database, as in
 journal on the run directory's file system, which all trials share.
 """
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StageError
@@ -30,6 +32,31 @@ PAUSE_SECONDS = 2.0
 T = TypeVar("T")
 
 
+class KernelLock(BaseJournalFileLock):
+    """A lock that the kernel releases when its holder ends, however it ends.
+
+    Optuna's own lock outlives a process that is killed, and holds up all others for half a minute. This one
+    needs a file system with `flock`: local disks, NFS 4, CephFS.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._held: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115  open until it is released
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self._held = file
+        return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
 class WholeLineJournal(JournalFileBackend):
     """A journal that a full disk or a killed writer doesn't spoil.
 
@@ -38,9 +65,8 @@ class WholeLineJournal(JournalFileBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        # An absolute path: Optuna's lock is a link to it, and looks at its time.
         self._path = path.absolute()
-        self._guard = JournalFileSymlinkLock(str(self._path))
+        self._guard = KernelLock(f"{self._path}.lock")
         super().__init__(str(self._path), self._guard)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

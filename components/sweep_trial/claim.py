@@ -4,7 +4,9 @@ Every step that could happen twice is decided by the storage, which finishes a t
 waiting one once; what a process that dies in between leaves is seen, and put right, by the next slot.
 """
 
+import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -103,9 +105,9 @@ def give_up(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes
     return True
 
 
-def owner_name() -> str:
-    """This process: machine, number, and start, since numbers are given again."""
-    return f"{_machine()}:{os.getpid()}:{_birth(os.getpid())}"
+def process_name(pid: int) -> str:
+    """A process of this machine: machine, number, and start, since numbers are given again."""
+    return f"{_machine()}:{pid}:{_birth(pid)}"
 
 
 def _machine() -> str:
@@ -113,20 +115,31 @@ def _machine() -> str:
     return f"{socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
 
 
-def _gone(owner: str) -> bool:
-    """Whether an owner is known to be dead; nothing is known of processes on other machines."""
-    machine, _, rest = owner.rpartition("]:")
+def _here(process: str) -> tuple[int, bool] | None:
+    """Number of a process of this machine, and whether it lives; nothing is known of those elsewhere."""
+    machine, _, rest = process.rpartition("]:")
     number, _, birth = rest.partition(":")
-    return f"{machine}]" == _machine() and _birth(int(number)) != birth
+    return (int(number), _birth(int(number)) == birth) if f"{machine}]" == _machine() else None
 
 
-def may_live(study: optuna.Study, trial: optuna.Trial) -> bool:
-    """Whether the supervisor whose trial this one continues may still be at work."""
+def _gone(process: str) -> bool:
+    """Whether a process is known to be dead."""
+    known = _here(process)
+    return known is not None and not known[1]
+
+
+def fence(study: optuna.Study, trial: optuna.Trial, times: Times) -> None:
+    """See to it that nobody trains any more what this trial continues."""
     before = trial.user_attrs.get(noun.CONTINUES)
     if before is None:
-        return False
+        return
     attributes = study.get_trials(deepcopy=False)[before].user_attrs
-    return noun.HANDED_OVER not in attributes and not _gone(attributes.get(noun.OWNER, ""))
+    left = _here(attributes.get(noun.CHILD, ""))
+    if left is not None and left[1]:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(left[0], signal.SIGKILL)  # its supervisor was killed, and it not yet
+    if noun.HANDED_OVER not in attributes and not _gone(attributes.get(noun.OWNER, "")):
+        time.sleep(times.fence)
 
 
 def _birth(pid: int) -> str:
@@ -165,7 +178,7 @@ def _continue_interrupted(study: optuna.Study, limit: int) -> None:
         kept = {
             k: v
             for k, v in trial.user_attrs.items()
-            if k not in (noun.OWNER, noun.SEEN, noun.PID, noun.HANDED_OVER)
+            if k not in (noun.OWNER, noun.SEEN, noun.CHILD, noun.HANDED_OVER)
         }
         study.add_trial(
             create_trial(
@@ -188,7 +201,7 @@ def _legitimate(study: optuna.Study, trial: optuna.Trial, limit: int) -> bool:
     if not right or number >= limit:
         give_up(study, trial, **{noun.VOID: True})
         return False
-    trial.set_user_attr(noun.OWNER, owner_name())
+    trial.set_user_attr(noun.OWNER, process_name(os.getpid()))
     trial.set_user_attr(noun.SEEN, time.time())
     trial.set_user_attr(noun.NUMBER, number)
     return True

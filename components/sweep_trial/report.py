@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
 from maskline import study as noun
 from maskline.study_storage import AWAY, persistently
@@ -29,6 +28,7 @@ class Reporter(threading.Thread):
     Attributes:
         lost: set when the trial is no longer this process's: another supervisor took its place.
         verdict: why the early-termination policy ends the trial; empty while it doesn't.
+        child: the training process, to be told of.
     """
 
     def __init__(
@@ -42,10 +42,12 @@ class Reporter(threading.Thread):
         super().__init__(daemon=True)
         self.lost = threading.Event()
         self.verdict = ""
+        self.child = ""
         self._study, self._trial, self._metrics = study, trial, metrics
         self._policy, self._times = policy, times
         self._ended = threading.Event()
         self._size, self._delivered = -1, 0
+        self._known = ""
         self._beaten = time.monotonic()
         self._before = float(trial.user_attrs.get(noun.PROGRESS, {}).get("seconds", 0.0))
         self._began = time.monotonic()
@@ -83,6 +85,9 @@ class Reporter(threading.Thread):
         if time.monotonic() - self._beaten >= self._times.beat:
             self._guarded(lambda: self._trial.set_user_attr(noun.SEEN, time.time()))
             self._beaten = time.monotonic()
+        if (child := self.child) != self._known:
+            self._guarded(lambda: self._trial.set_user_attr(noun.CHILD, child))
+            self._known = child
         self._deliver()
 
     def _deliver(self) -> None:
@@ -122,11 +127,6 @@ class Reporter(threading.Thread):
             action()
         except UpdateFinishedTrialError:
             self.lost.set()
-
-    def still_owned(self) -> bool:
-        """Ask the storage whether the trial is still this process's."""
-        trial = self._study.get_trials(deepcopy=False)[self._trial.number]
-        return trial.state == TrialState.RUNNING
 
 
 def _epochs(metrics: Path) -> list[dict[str, Any]]:

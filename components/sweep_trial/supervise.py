@@ -39,7 +39,7 @@ from maskline.settings import TrainingSettings, complete, obstacles
 from maskline.study_storage import AWAY, PATIENCE_SECONDS, persistently
 
 from .child import Child
-from .claim import Times, claim, give_up, may_live, too_often
+from .claim import Times, claim, fence, give_up, process_name, too_often
 from .devices import own_device
 from .propose import propose
 from .report import Reporter
@@ -49,6 +49,7 @@ from .spec import TrialSpec
 THREADS_VARIABLE = "MASKLINE_TRIAL_THREADS"
 """Environment variable with the processor threads that a trial may use."""
 TIMES = Times()
+MINUTE = 60.0
 LATE_SECONDS = 120.0
 """What a training process has after its deadline to evaluate and save, before it is told to go."""
 LEAVING_SECONDS = 4.0
@@ -121,7 +122,7 @@ def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threa
         fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], run.parent)
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
     study.sampler = make_sampler(job.sweep, job.search_space or [], seed, fixed)
-    deadline = _began(study) + 60 * job.limits.timeout_minutes
+    deadline = _began(study) + MINUTE * job.limits.timeout_minutes
     return Slot(job, study, data, run, seed, fixed, deadline, leave)
 
 
@@ -138,8 +139,6 @@ def _run(slot: Slot, trial: optuna.Trial) -> TrialRecord:
         spec, reason = _prepare(slot, trial, number)
         if spec is None:
             return _tell(slot, trial, reason)
-        if may_live(slot.study, trial):
-            time.sleep(TIMES.fence)
         with own_device(number) as device:
             if device:
                 trial.set_user_attr(noun.DEVICE, f"GPU {', '.join(device.values())}")
@@ -175,7 +174,7 @@ def _own_deadline(slot: Slot, trial: optuna.Trial) -> float:
     """When the trial's own time is over; what it spent before it was interrupted counts."""
     if (minutes := slot.job.limits.trial_timeout_minutes) is None:
         return math.inf
-    return time.time() + 60 * minutes - float(trial.user_attrs.get(noun.PROGRESS, {}).get("seconds", 0.0))
+    return time.time() + MINUTE * minutes - float(trial.user_attrs.get(noun.PROGRESS, {}).get("seconds", 0.0))
 
 
 def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mapping[str, str]) -> TrialRecord:
@@ -183,12 +182,14 @@ def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mappin
     files = TrialDirectory(Path(spec.directory))
     token = f"{trial.number} {os.urandom(8).hex()}"
     _write_whole(files.owner, token)
+    fence(slot.study, trial, TIMES)
     policy = slot.job.sweep.early_termination if slot.job.sweep else None
     reporter = Reporter(slot.study, trial, files.metrics, policy, TIMES)
     reporter.start()
     deaths = int(trial.user_attrs.get(noun.DEATHS, 0))
     while True:
         child = Child(spec, environment)
+        reporter.child = process_name(child.pid)
         try:
             end = _watch(slot, child, reporter, spec, token)
         finally:

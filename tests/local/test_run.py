@@ -1,5 +1,6 @@
 """Whole runs under kfp.local, on real pictures, and what becomes of them when something dies."""
 
+import contextlib
 import csv
 import json
 import os
@@ -86,30 +87,30 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def killer(run: Path, how_many: int) -> Callable[[Progress], None]:
-    """Kills the training processes of the first trials, with SIGKILL."""
-    killed: set[int] = set()
+    """Kills so many training processes, with SIGKILL."""
+    killed: set[str] = set()
 
     def watch(progress: Progress) -> None:
         if not progress.trials:
             return
         for trial in study.open_study(run).get_trials(deepcopy=False):
-            pid = trial.user_attrs.get("pid")
-            if pid and trial.number not in killed and len(killed) < how_many:
-                killed.add(trial.number)
-                os.kill(pid, signal.SIGKILL)
+            child = trial.user_attrs.get(study.CHILD)
+            if child and child not in killed and len(killed) < how_many:
+                killed.add(child)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child.split(":")[-2]), signal.SIGKILL)
 
     return watch
 
 
-def test_a_killed_trial_costs_itself_only(drawn: Path, tmp_path: Path) -> None:
+def test_a_killed_trial_goes_on(drawn: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = make_job(drawn, "mltable", trials=3, min_size=64, max_size=64)
     files = run_local(job, run, watch=killer(run, 1))
     with files.leaderboard.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert sorted(row["state"] for row in rows) == ["complete", "complete", "failed"]
-    (failed,) = [row for row in rows if row["state"] == "failed"]
-    assert "killed by SIGKILL" in failed["reason"]
+    assert [row["state"] for row in rows] == ["complete"] * 3
+    assert sum(trial.deaths for trial in study.read_trials(study.open_study(run))) == 1
     assert float(rows[0]["score"]) == max(float(row["score"]) for row in rows if row["score"])
     assert files.onnx.exists()
 
@@ -118,7 +119,7 @@ def test_all_trials_killed(drawn: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = make_job(drawn, "mltable", trials=2, min_size=64, max_size=64)
     with pytest.raises(StageError, match="trial_selection failed: ") as error:
-        run_local(job, run, watch=killer(run, 2))
+        run_local(job, run, watch=killer(run, 4))
     assert "killed by SIGKILL" in str(error.value)
     assert not (run / "report.html").exists()
 

@@ -1,0 +1,82 @@
+"""A sweep whose study is in PostgreSQL, on a real server."""
+
+import os
+import random
+import signal
+import time
+
+from maskline import study
+from maskline.components.sweep_trial import supervise
+
+
+def test_eight_slots_at_once(slots, database) -> None:
+    """They make the tables, the study and the trials at the same time."""
+    slots.job.set_limits(max_trials=8)
+    found = [slots.outcome(one) for one in [slots.start() for _ in range(8)]]
+    assert sorted(one.number for one in found) == list(range(8))
+    assert [trial.state for trial in slots.trials()] == ["complete"] * 8
+    assert not (slots.run / study.JOURNAL).exists()
+    assert slots.doubles() == []
+
+
+def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.2")
+    monkeypatch.setattr(supervise, "PATIENCE_SECONDS", 60)
+    slots.job.set_training_parameters(number_of_epochs=10)
+    slot = slots.start()
+    slots.wait(lambda: slots.epochs() >= 2)
+    database.stop()
+    stopped = slots.epochs()
+    try:
+        slots.wait(lambda: slots.epochs() == 10)
+        time.sleep(0.5)  # the training has ended, and its end is still to be told
+        assert stopped < 10
+        assert slot.is_alive()
+    finally:
+        database.start()
+    assert slots.outcome(slot).state == "complete"
+    (trial,) = slots.trials()
+    assert [epoch for epoch, _ in trial.curve] == list(range(1, 11))
+    assert (trial.epochs_done, trial.deaths) == (10, 0)
+
+
+def test_a_sweep_under_random_kills_ends_with_every_trial(slots, database, monkeypatch) -> None:
+    """Thirty trials, four at a time; every now and then a slot or a training is killed, or a slot evicted."""
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.08")
+    slots.job.set_limits(max_trials=30, max_process_deaths=100)
+    chance = random.Random(1)
+    running = [slots.start() for _ in range(4)]
+    kills, next_kill, end = 0, time.monotonic() + 0.5, time.monotonic() + 120
+    while running and time.monotonic() < end:
+        if time.monotonic() > next_kill:
+            kills += strike(slots, chance.choice(running), chance)
+            next_kill = time.monotonic() + 1.0
+        for slot in [one for one in running if not one.is_alive()]:
+            running.remove(slot)
+            if sum(trial.state == "complete" for trial in slots.trials()) < 30:
+                running.append(slots.start())
+        time.sleep(0.02)
+    trials = slots.trials()
+    assert kills >= 5
+    assert [trial.number for trial in trials] == list(range(30))
+    assert [trial.state for trial in trials] == ["complete"] * 30
+    assert all([epoch for epoch, _ in trial.curve] == [1, 2, 3, 4] for trial in trials)
+    assert slots.doubles() == []
+
+
+def strike(slots, slot, chance: random.Random) -> int:
+    """Kill a slot or its training, or evict it."""
+    if not slot.is_alive():
+        return 0
+    kind = chance.choice(["slot", "training", "eviction"])
+    if kind == "training":
+        children = f"/proc/{slot.pid}/task/{slot.pid}/children"
+        try:
+            with open(children) as file:
+                for child in file.read().split():
+                    os.kill(int(child), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+    else:
+        os.kill(slot.pid, signal.SIGKILL if kind == "slot" else signal.SIGTERM)
+    return 1
