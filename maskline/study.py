@@ -13,6 +13,7 @@ FAIL without one            interrupted: waiting for a continuation
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .artifacts import TrialRecord
 from .errors import StageError
-from .study_storage import JOURNAL, open_storage
+from .study_storage import JOURNAL, STUDY_URL, open_storage
 
 __all__ = ["JOURNAL", "fingerprint", "open_study", "read_trials", "run_directory", "seed_of"]
 
@@ -102,6 +103,24 @@ def open_study(run: Path, fingerprint: str = "") -> optuna.Study:
             "give this run another run_name, or none"
         )
     return study
+
+
+def former_trials(run: Path) -> list[FrozenTrial]:
+    """The trials of a run that must exist.
+
+    Raises:
+        StageError: there is no such run.
+    """
+    storage = open_storage(run) if study_exists(run) else None
+    names = storage and {study.study_name for study in storage.get_all_studies()}
+    if not storage or run.name not in (names or ()):
+        raise StageError(f"there is no run {run}: no study of that name is known; give the name of a run")
+    return optuna.load_study(study_name=run.name, storage=storage).get_trials(deepcopy=False)
+
+
+def study_exists(run: Path) -> bool:
+    """Whether a run can have a study: a journal, or a database that may hold it."""
+    return (run / JOURNAL).exists() or bool(os.environ.get(STUDY_URL))
 
 
 def fingerprint(job: Mapping[str, Any], digest: str) -> str:

@@ -33,7 +33,7 @@ def own_device(trial: int, devices: list[str] | None = None) -> Iterator[Mapping
 
     Args:
         trial: the trial's number.
-        devices: names of the GPUs; `visible_devices`, if left out.
+        devices: names of the GPUs; `visible_devices`, if left out. None of them for a trial that uses all.
     """
     devices = visible_devices() if devices is None else devices
     if len(devices) < 2:

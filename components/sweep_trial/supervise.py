@@ -45,6 +45,7 @@ from .propose import propose
 from .report import Reporter
 from .sampling import make_sampler
 from .spec import TrialSpec
+from .warm_start import warm_start
 
 THREADS_VARIABLE = "MASKLINE_TRIAL_THREADS"
 """Environment variable with the processor threads that a trial may use."""
@@ -122,13 +123,16 @@ def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threa
         fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], run.parent)
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
     study.sampler = make_sampler(job.sweep, job.search_space or [], seed, fixed)
+    if job.sweep and job.sweep.warm_start_from:
+        warm_start(study, job.search_space or [], run, job.sweep.warm_start_from)
     deadline = _began(study) + MINUTE * job.limits.timeout_minutes
     return Slot(job, study, data, run, seed, fixed, deadline, leave)
 
 
 def _began(study: optuna.Study) -> float:
     """When the sweep's first trial began: all trials have one deadline."""
-    starts = [t.datetime_start.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_start]
+    trials = [t for t in study.get_trials(deepcopy=False) if noun.FOREIGN not in t.user_attrs]
+    starts = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
     return min(starts, default=time.time())
 
 
@@ -139,7 +143,8 @@ def _run(slot: Slot, trial: optuna.Trial) -> TrialRecord:
         spec, reason = _prepare(slot, trial, number)
         if spec is None:
             return _tell(slot, trial, reason)
-        with own_device(number) as device:
+        shares = complete(spec.settings).distributed
+        with own_device(number, [] if shares else None) as device:
             if device:
                 trial.set_user_attr(noun.DEVICE, f"GPU {', '.join(device.values())}")
             return _train(slot, trial, spec, {**_threads(), **device})

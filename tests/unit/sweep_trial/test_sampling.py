@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from maskline import study
 from maskline.automl import SearchSpace
 from maskline.components.sweep_trial.propose import draw, propose
 from maskline.components.sweep_trial.sampling import Grid, TrialSampler, make_sampler, spread
+from maskline.components.sweep_trial.warm_start import warm_start
 from maskline.distributions import Distribution
 from maskline.errors import StageError
 from maskline.settings import complete
@@ -324,3 +327,37 @@ def test_spread_keeps_to_its_ends() -> None:
         found = spread(least, distribution), spread(most, distribution)
         assert found == (ends if isinstance(ends[0], str) else pytest.approx(ends))
         assert all(distribution._contains(distribution.to_internal_repr(value)) for value in found)
+
+
+def test_a_warm_start_shows_what_a_former_run_learnt(tmp_path: Path) -> None:
+    space = [SearchSpace(momentum=Uniform(0, 1), optimizer=Choice(["sgd", "adamw"]))]
+    former = study.open_study(tmp_path / "former")
+    former.sampler = TrialSampler(2)
+    for _ in range(12):
+        trial = former.ask()
+        former.tell(trial, propose(trial, space, {})[0]["momentum"])
+    lost = former.ask()
+    former.tell(lost, state=TrialState.FAIL)
+    run = tmp_path / "later"
+    later = study.open_study(run)
+    narrower = [SearchSpace(momentum=Uniform(0.3, 1), optimizer=Choice(["sgd", "adamw"]))]
+    suiting = sum(t.params["momentum"] >= 0.3 for t in former.trials if t.params)
+    assert 0 < warm_start(later, narrower, run, "former") == suiting < 12
+    assert warm_start(later, narrower, run, str(tmp_path / "former")) == suiting  # once only
+    assert study.read_trials(later) == []
+    later.sampler = make_sampler(ImageSweepSettings(sampling_algorithm="bayesian"), narrower, 0)
+    trial = later.ask()
+    assert propose(trial, narrower, {})[0]["momentum"] > 0.6  # what was best there
+    assert study.number_of(later, later.trials[-1]) == 0
+
+
+def test_a_warm_start_from_what_doesnt_suit_is_refused(tmp_path: Path) -> None:
+    space, other = [SearchSpace(momentum=Uniform(0, 1))], [SearchSpace(beta1=Uniform(0, 1))]
+    former = study.open_study(tmp_path / "former")
+    trial = former.ask()
+    former.tell(trial, propose(trial, other, {})[0]["beta1"])
+    later = study.open_study(tmp_path / "later")
+    with pytest.raises(StageError, match="none of its 1 ended trials has parameters and values of this"):
+        warm_start(later, space, tmp_path / "later", "former")
+    with pytest.raises(StageError, match=r"there is no run .*/formerly"):
+        warm_start(later, space, tmp_path / "later", "formerly")
