@@ -38,7 +38,7 @@ class Plan:
         description: of the pipeline.
         job: the packed job.
         training_data, validation_data, test_data: paths or URIs; empty for none.
-        slots: trials of the sweep, one slot each.
+        slots: iterations of the sweep; each runs a trial, or continues one, or finds nothing to do.
         parallelism: slots that run at a time.
         environment: environment variables of every stage.
         placement: where the stages run.

@@ -151,7 +151,7 @@ def run_local(
     logs = directory / "logs"
     logs.mkdir(parents=True)
     located(job).dump(directory / "job.yaml")
-    compile_job(job, directory / "pipeline.yaml")
+    compile_job(job, directory / "pipeline.yaml", spares=False)
     if threading.current_thread() is threading.main_thread():
         # As Ctrl-C does: through the `finally` below, which ends the trials.
         for number in (signal.SIGTERM, signal.SIGHUP):

@@ -11,7 +11,7 @@ from maskline.automl import SearchSpace
 from maskline.errors import JobError, StageError, VersionError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.pipelines import compiler
-from maskline.pipelines.compiler import compile_job, pipeline_name, plan
+from maskline.pipelines.compiler import compile_job, pipeline_name, plan, spare_slots
 from maskline.stages import pack, stage
 from maskline.sweep import Uniform
 
@@ -31,8 +31,11 @@ def job() -> ImageInstanceSegmentationJob:
 def test_slots_and_parallelism(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
     ir = compile_job(job, tmp_path / "pipeline.yaml")
     (loop,) = [task for task in ir["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
-    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == list(range(7))
+    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == list(range(8))  # one is spare
     assert loop["iteratorPolicy"]["parallelismLimit"] == 7
+    compile_job(job, tmp_path / "pipeline.yaml", spares=False)
+    assert "[0, 1, 2, 3, 4, 5, 6]" in (tmp_path / "pipeline.yaml").read_text()
+    assert [spare_slots(trials) for trials in (1, 10, 11, 1000)] == [1, 1, 2, 100]
 
 
 def test_the_journey(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
