@@ -45,8 +45,6 @@ def sweep_trial(
         if checkpoint_run_id:
             description.set_training_parameters(checkpoint_run_id=checkpoint_run_id)
         trial = run_slot(description, Path(prepared.path), run)
-        if trial is None:
-            print("nothing to do: every trial has ended or is run by another slot, or time is over")
-            return json.dumps(None)
-        metrics.metadata.update(slot=slot, trial=trial.number, state=trial.state, score=trial.score or 0.0)
-        return json.dumps(trial.to_json())
+        record = trial.to_json() if trial else {}
+        metrics.metadata.update({name: record[name] or 0.0 for name in ("number", "score") if record})
+        return json.dumps(record or None)

@@ -110,7 +110,10 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
             TIMES,
             open_=lambda: not leave.is_set() and time.time() < slot.deadline,
         )
-        return None if trial is None else _run(slot, trial)
+        if trial is None:
+            print("nothing to do: every trial has ended or is another slot's, or time is over", flush=True)
+            return None
+        return _run(slot, trial)
     except AWAY as error:
         raise StageError(f"the study of {run} can't be reached or written: {error}") from error
 
