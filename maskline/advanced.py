@@ -26,6 +26,9 @@ class AdvancedSettings(BaseModel):
     verify: Literal["header", "scaled", "full"] = "scaled"
     """How far pictures are checked before training: `header` reads sizes only, `scaled` decodes JPEG files at
     an eighth of their size and all others in full, `full` decodes everything at full size."""
+    materialise: bool | None = None
+    """Copy pictures into the prepared data set, so that it can be moved. Left out, those are copied that had
+    to be fetched or unpacked, and pictures on this machine or a volume stay where they are."""
     metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
     """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
     mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5

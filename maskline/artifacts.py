@@ -5,6 +5,7 @@ prepared/                   data_preparation -> every other stage
     train.json  validation.json  [test.json]      COCO JSON, masks as compressed RLE
     findings.jsonl          one line for each record that was repaired or refused
     data_report.json        the numbers of the data report, which is an HTML file of its own
+    pictures/               those that were copied into the data set
 RUN/                        the run directory: what must outlive a pod
     study.journal           the sweep's study (see maskline.study)
     trials/N/               one trial, see TrialDirectory
@@ -41,6 +42,7 @@ METRICS = "metrics.json"
 MODEL_FOLDER = "model"
 MODEL = "model.onnx"
 PARITY = "parity.json"
+PICTURES = "pictures"
 PREDICTIONS = "predictions.json"
 REPORT = "report.html"
 TRIALS = "trials.json"

@@ -1,11 +1,25 @@
-"""The prepared data set: what data_preparation writes and every other stage reads.
+"""The prepared data set: what data_preparation writes and every other stage reads. Format 2.
 
-A folder with `dataset.json` and one COCO JSON file a split. Category ids are 1 ... K in the order of
-`classes`; 0 is the background, whatever the classes are called. Masks are compressed RLE at the size of
-the upright picture (EXIF orientation applied). `file_name` is an absolute path or a URI.
+A folder with `dataset.json`, one COCO JSON file a split (`train.json`, `validation.json`, `test.json`),
+`findings.jsonl`, and `pictures/` if pictures were copied into it.
+
+`dataset.json` holds `format` (2), and the attributes of `PreparedDataset` but `path`.
+
+A split's file is COCO's instances JSON, as every tool reads it:
+
+    images       id from 1; file_name, width and height of the upright picture (EXIF orientation applied);
+                 sha256 of the file's bytes
+    annotations  id from 1; image_id; category_id; segmentation, a compressed RLE at the size of the upright
+                 picture; bbox [x, y, width, height] and area of the mask, in pixels; iscrowd 0 or 1
+    categories   id 1 ... K in the order of `classes`; 0 is the background, whatever the classes are called
+
+`file_name` is an absolute path where the picture was left in place, and else relative to the folder, so that
+the folder can be moved with its pictures; `PreparedDataset.coco` gives absolute paths in both cases.
+Pictures and annotations stand in an order of their content.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +27,7 @@ from typing import Any
 from .artifacts import DATASET, SplitName
 from .errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -48,8 +62,12 @@ class PreparedDataset:
             data = json.loads((folder / DATASET).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise DataError(f"{folder} holds no prepared data set: {error}") from error
-        if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
-            raise DataError(f"{folder} is a prepared data set of another format; prepare it again")
+        found = data.pop("format", None) if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise DataError(
+                f"{folder} is a prepared data set of format {found}, and this version reads format {FORMAT}; "
+                "prepare it again"
+            )
         return cls(path=folder, **{**data, "classes": tuple(data["classes"])})
 
     def write(self) -> None:
@@ -64,7 +82,7 @@ class PreparedDataset:
         return self.path / f"{split}.json"
 
     def coco(self, split: SplitName) -> dict[str, Any]:
-        """A split as a COCO dictionary: images, annotations, categories.
+        """A split as a COCO dictionary: images, annotations, categories; `file_name` is absolute.
 
         Raises:
             DataError: the data set has no such split.
@@ -72,6 +90,9 @@ class PreparedDataset:
         if split not in self.splits:
             raise DataError(f"{self.path} has no {split} split; it has {', '.join(self.splits)}")
         found: dict[str, Any] = json.loads(self.split_file(split).read_text(encoding="utf-8"))
+        folder = os.path.abspath(self.path)
+        for image in found["images"]:
+            image["file_name"] = os.path.join(folder, image["file_name"])
         return found
 
     @property

@@ -3,19 +3,25 @@
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from pydantic import BeforeValidator, Field
 
+from .addresses import STORES, is_uri, local_path, problem, scheme_of
 from .errors import JobError
 from .rules import Part
 from .words import Word, word
 
 AZURE = "azureml:"
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:\data is a path
+DATASTORE = "azureml://datastores/"
+"""What keys in a job's properties begin with that say where a datastore lies, followed by its name."""
+_IN_DATASTORE = re.compile(
+    r"azureml://(?:(?:subscriptions|resourcegroups|providers|workspaces)/[^/]+/(?:Microsoft\.[^/]+/)?)*"
+    r"datastores/([^/]+)/paths/(.*)|AmlDatastore://([^/]+)/(.*)",
+    re.IGNORECASE,
+)
 _ASSET = re.compile(r"azureml:(//.+|[^/\\.~:@][^/\\:@]*([:@])[^/\\:@]+)")
 
 
@@ -100,41 +106,62 @@ class Output(Part):
     """What it is, in words."""
 
 
+def in_datastore(path: str, properties: Mapping[str, str]) -> str:
+    """A path in a datastore of Azure's, where the datastore really lies; any other path as it is.
+
+    Args:
+        path: `azureml://datastores/NAME/paths/PATH`, the long form of it that begins with
+            `azureml://subscriptions/…`, `AmlDatastore://NAME/PATH`, or anything else.
+        properties: the job's. `{"azureml://datastores/NAME": "s3://bucket/folder"}` says where NAME lies.
+
+    Raises:
+        JobError: the datastore isn't in `properties`.
+    """
+    match = _IN_DATASTORE.fullmatch(path)
+    if match is None:
+        return path
+    name, inside = match[1] or match[3], match[2] or match[4] or ""
+    known = {key.rstrip("/").lower(): value for key, value in properties.items()}
+    place = known.get(f"{DATASTORE}{name}".lower())
+    if place is None:
+        raise JobError(
+            f"path={path} is in the datastore {name} of an Azure workspace, which can't be looked up from "
+            f'here; say where it lies, in the job: properties: {{"{DATASTORE}{name}": "s3://bucket/folder"}}'
+        )
+    return f"{place.rstrip('/')}/{inside}" if inside else place
+
+
 def resolve(data: Input, base_path: str | Path, properties: Mapping[str, str] | None = None) -> str:
     """Where data lie: an absolute local path, or a URI as it was written.
 
     Args:
         data: `path` is a path, a URI (`s3://…`, `https://…`, `file://…`), `azureml:PATH` as Azure's dump
-            writes local paths, or an asset of an Azure workspace: `azureml:NAME:VERSION`,
-            `azureml:NAME@LABEL`, `azureml://…`.
+            writes local paths, a path in a datastore (see `in_datastore`), or another asset of an Azure
+            workspace: `azureml:NAME:VERSION`, `azureml:NAME@LABEL`, `azureml://…`.
         base_path: folder that relative paths start from.
-        properties: the job's properties. They say where assets lie: `{"azureml:my_train:3": "./data/train"}`.
+        properties: the job's properties. They say where assets and datastores lie:
+            `{"azureml:my_train:3": "./data/train", "azureml://datastores/pictures": "s3://bucket/pictures"}`.
 
     Raises:
-        JobError: an asset of an Azure workspace that isn't in `properties`.
+        JobError: an asset or datastore of an Azure workspace that isn't in `properties`.
     """
-    path = data.path
-    if properties and path in properties:
-        path = properties[path]
+    known = properties or {}
+    path = in_datastore(known.get(data.path, data.path), known)
     if _ASSET.fullmatch(path):
         raise JobError(
             f"path={path} is an asset of an Azure workspace, which can't be looked up from here; say where "
             f'the data lie, in the job: properties: {{"{data.path}": "./path/or/uri"}}'
         )
-    path = path.removeprefix(AZURE)
-    if _URI.match(path):
+    return absolute(path.removeprefix(AZURE), base_path)
+
+
+def absolute(path: str, base_path: str | Path) -> str:
+    """A path as seen from a folder, `~` looked up; URIs stay as they are."""
+    if is_uri(path):
         return path
     # os.path leaves a ~name that nobody has as it is, where pathlib raises.
     base = Path(os.path.expanduser(base_path)).absolute()
     return os.path.normpath(base / os.path.expanduser(path))
-
-
-def local_path(where: str) -> Path | None:
-    """The file or folder that `resolve` found, if it is on this machine; None for other URIs."""
-    if not _URI.match(where):
-        return Path(where)
-    parts = urlsplit(where)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def data_problems(
@@ -152,11 +179,20 @@ def data_problems(
         where = resolve(data, base_path, properties)
     except JobError as error:
         return list(error.problems)
+    if found := problem(where):
+        # The path itself may be the secret, so it isn't repeated.
+        return [f"path can't be used: {found}"]
     path = local_path(where)
-    if path is None:
-        return [f"path={data.path} can't be read yet: data are read from local files; download them first"]
     if not look:
         return []
+    if path is None:
+        store = STORES.get(scheme_of(where))
+        if store and find_spec(store.package) is None:
+            return [
+                f"path={data.path} can't be read here: {store.package} is not installed; "
+                f"pip install 'maskline[{store.extra}]'"
+            ]
+        return []  # what lies elsewhere is looked at when the run begins
     if not os.path.exists(path):
         return [
             f"path={data.path} doesn't exist: there is no {path}; correct it (it is relative to {base_path})"

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .inputs import data_problems
+from .addresses import local_path
+from .archives import is_archive
+from .inputs import Input, data_problems, resolve
 from .rules import Rule, join, lines, show
 from .search_space import Choice, Distribution, LogUniform, Randint, SearchSpace, Uniform
 from .settings import NOT_YET, TrainingSettings, complete, obstacles
@@ -31,6 +33,13 @@ def problems(job: "ImageInstanceSegmentationJob", check_data: bool = True) -> li
     """
     found = [*_data(job, check_data), *_environment(job), *_outputs(job), *_sweep(job), *_settings(job)]
     return list(dict.fromkeys(found))
+
+
+def elsewhere(job: "ImageInstanceSegmentationJob") -> list[str]:
+    """Places of data that are not on this machine, so that nothing is known of them before a run."""
+    given = (job.training_data, job.validation_data, job.test_data)
+    found = [resolve(data, job.base_path, job.properties) for data in given if data is not None]
+    return [place for place in found if local_path(place) is None]
 
 
 def _environment(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
@@ -70,8 +79,22 @@ def _data(job: "ImageInstanceSegmentationJob", check: bool) -> Iterator[str]:
         if data is not None:
             found = data_problems(data, job.base_path, job.properties, look=check)
             yield from (join(name, line) for line in found)
+            if not found and _must_be_copied(job, data):
+                yield (
+                    "advanced_settings.materialise=false leaves pictures where they lie, and those of "
+                    f"{name} are not on this machine or in an archive; leave it out"
+                )
     if job.inputs:
         yield f"inputs={show(sorted(job.inputs))} can't be honoured: no stage reads them; remove inputs"
+
+
+def _must_be_copied(job: "ImageInstanceSegmentationJob", data: Input) -> bool:
+    try:
+        wanted = complete(job.fixed_settings()).advanced.materialise
+    except ValidationError:
+        return False  # which is told elsewhere
+    where = resolve(data, job.base_path, job.properties)
+    return wanted is False and (local_path(where) is None or is_archive(where))
 
 
 def _outputs(job: "ImageInstanceSegmentationJob") -> Iterator[str]:

@@ -22,7 +22,8 @@ from .errors import MissingError, StorageError
 from .faults import retried
 
 THREADS = 16
-"""Files that are fetched at a time."""
+"""Things that are done at a time; most of it is waiting."""
+S = TypeVar("S")
 T = TypeVar("T")
 _MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "content_md5", "crc32c", "Last-Modified")
 _LISTED_FLAT = ("s3", "gs", "abfs")
@@ -175,10 +176,26 @@ def fetch(place: str, target: Path, size: int | None = None) -> Path:
     return target
 
 
+def in_parallel(work: Callable[[S], T], items: Iterable[S], threads: int = THREADS) -> Iterator[T]:
+    """Results in the order of the items, of which few are held at a time; the first error ends it."""
+    running: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        try:
+            for item in items:
+                running.append(pool.submit(work, item))
+                if len(running) >= 4 * threads:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
 def fetch_all(
     wanted: Iterable[tuple[str, Path, int | None]], threads: int = THREADS
 ) -> Iterator[tuple[Path, StorageError | None]]:
-    """Fetch files in parallel, in the order given; few of them are held in memory at a time.
+    """Fetch files in parallel, in the order given.
 
     Args:
         wanted: place, target and size as `fetch` takes them.
@@ -187,14 +204,14 @@ def fetch_all(
     Returns:
         Of each file its target, and why it couldn't be had; None if it is there.
     """
-    running: deque[tuple[Path, Future[Path]]] = deque()
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        for place, target, size in wanted:
-            running.append((target, pool.submit(fetch, place, target, size)))
-            if len(running) >= 4 * threads:
-                yield _outcome(*running.popleft())
-        while running:
-            yield _outcome(*running.popleft())
+
+    def one(item: tuple[str, Path, int | None]) -> tuple[Path, StorageError | None]:
+        try:
+            return fetch(*item), None
+        except StorageError as error:
+            return item[1], error
+
+    yield from in_parallel(one, wanted, threads)
 
 
 def put(source: Path, place: str) -> None:
@@ -306,14 +323,6 @@ def _get(fs: Any, key: str, part: Path, size: int | None) -> None:
     found = part.stat().st_size
     if size is not None and found != size:
         raise ConnectionError(f"{found} bytes came, and {size} were listed")
-
-
-def _outcome(target: Path, future: "Future[Path]") -> tuple[Path, StorageError | None]:
-    try:
-        future.result()
-    except StorageError as error:
-        return target, error
-    return target, None
 
 
 def _put_local(source: Path, target: Path) -> None:

@@ -55,8 +55,11 @@ def validate(
 ) -> None:
     """Tell all problems of a job at once, missing data included, and start nothing."""
     from maskline.job import load_sound_job
+    from maskline.readiness import elsewhere
 
     loaded = load_sound_job(job, check_data=data)
+    for path in elsewhere(loaded):
+        _note(f"{path} is not on this machine; it is looked at when the run begins")
     if names := loaded.unread():
         _note(f"{', '.join(names)}: {UNREAD}")
     out.print(f"{job} is a valid job", highlight=False)

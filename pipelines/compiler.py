@@ -14,7 +14,7 @@ from kfp import compiler
 from kfp.compiler import KubernetesManifestOptions
 
 from maskline.errors import JobError, StageError
-from maskline.inputs import resolve
+from maskline.inputs import DATASTORE, absolute, resolve
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.stages import pack
 
@@ -106,6 +106,9 @@ def located(job: ImageInstanceSegmentationJob) -> ImageInstanceSegmentationJob:
     for name in ("training_data", "validation_data", "test_data"):
         if (data := getattr(job, name)) is not None:
             plain[name]["path"] = resolve(data, job.base_path, job.properties)
+    for key, value in plain.get("properties", {}).items():
+        if key.lower().startswith(DATASTORE):
+            plain["properties"][key] = absolute(value, job.base_path)
     chosen = plain.get("training_parameters", {})
     if "checkpoint_run_id" in chosen:
         chosen["checkpoint_run_id"] = _from(job.base_path, chosen["checkpoint_run_id"])

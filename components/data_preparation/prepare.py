@@ -1,24 +1,29 @@
 """From annotations of any format to one checked, split data set."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from maskline.annotations import Finding, read_annotations
+from maskline.annotations import Finding
 from maskline.artifacts import DATASET, FINDINGS
 from maskline.dataset import PreparedDataset
-from maskline.errors import DataError
+from maskline.errors import DataError, JobError
+from maskline.sources import clear, fetch_pictures, read_source
 
 from .check import CheckedPicture, Verify, check
 from .duplicates import copies
+from .place import place_pictures
 from .split import Unit, split
 from .write import count_kinds, write, write_findings
 
 DEFAULT_VALIDATION_SIZE = 0.2
 DEFAULT_SEED = 0
 DEFAULT_MAX_BAD_FRACTION = 0.05
+STAGING = ".staging"
+"""Folder in the prepared data set for what is fetched and unpacked, while it is made."""
 _SHOWN = 5
 
 
@@ -41,6 +46,8 @@ def prepare(
     seed: int | None = None,
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
     verify: Verify = "scaled",
+    materialise: bool | None = None,
+    properties: Mapping[str, str] | None = None,
 ) -> PreparedDataset:
     """Read, check and split annotated pictures, and write the prepared data set.
 
@@ -61,10 +68,14 @@ def prepare(
         max_bad_fraction: largest share of records, pictures and objects together, that may be refused in each
             part, 0 to 1.
         verify: how far pictures are looked at, see `check`.
+        materialise: whether pictures are copied into the prepared data set. None copies those only that had
+            to be fetched or unpacked; False refuses them.
+        properties: the job's, which say where datastores lie.
 
     Raises:
         DataError: data can't be read, too many records are bad, a part has no object, or there is too
             little to split; every part's problem, one a line.
+        StorageError: a store can't be reached.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,27 +83,32 @@ def prepare(
         (folder / name).unlink(missing_ok=True)
     sizes = _sizes(validation, validation_size, test, test_size)
     sources = {"train": training, "validation": validation, "test": test}
+    clear(folder / STAGING)  # what an earlier attempt left
     splits: dict[str, list[CheckedPicture]] = {}
     findings: list[Finding] = []
     problems: list[str] = []
-    for name, source in sources.items():
-        if source is None:
-            continue
-        try:
-            splits[name], found, reason = read_part(
-                source, label_column, folder, name, max_bad_fraction, verify
-            )
-            findings += found
-            problems += [reason] if reason else []
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-    drawn = DEFAULT_SEED if seed is None else seed
-    splits = divide(splits, sizes, drawn)
-    across = compare(splits)
-    write_findings(folder, across, "all")
-    return write(folder, splits, drawn if sizes else None, findings + across)
+    try:
+        for name, source in sources.items():
+            if source is None:
+                continue
+            try:
+                splits[name], found, reason = read_part(
+                    source, label_column, folder, name, max_bad_fraction, verify, properties
+                )
+                findings += found
+                problems += [reason] if reason else []
+            except (DataError, JobError) as error:
+                problems.append(str(error))
+        if problems:
+            raise DataError("\n".join(problems))
+        drawn = DEFAULT_SEED if seed is None else seed
+        splits = divide(splits, sizes, drawn)
+        across = compare(splits)
+        write_findings(folder, across, "all")
+        splits = place_pictures(splits, folder, folder.absolute() / STAGING, materialise)
+        return write(folder, splits, drawn if sizes else None, findings + across)
+    finally:
+        clear(folder / STAGING)
 
 
 def _sizes(
@@ -115,20 +131,35 @@ def _sizes(
 
 
 def read_part(
-    source: Source, label_column: str, folder: Path, part: str, max_bad_fraction: float, verify: Verify
+    source: Source,
+    label_column: str,
+    folder: Path,
+    part: str,
+    max_bad_fraction: float,
+    verify: Verify,
+    properties: Mapping[str, str] | None = None,
 ) -> tuple[list[CheckedPicture], list[Finding], str]:
     """Read and check one part of the data, and list its findings in the folder.
+
+    What must be fetched or unpacked is left in the folder, below STAGING.
 
     Returns:
         The sound pictures, the findings, and why they can't be trained on; empty if they can.
 
     Raises:
         DataError: the annotations can't be read at all.
+        JobError: they are in a datastore that `properties` doesn't have.
+        StorageError: a store can't be reached.
     """
-    annotations = read_annotations(source.path, source.kind, label_column)
-    pictures, findings = check(annotations, verify)
+    staging = folder.absolute() / STAGING / part
+    reading = read_source(source.path, source.kind, label_column, staging, properties)
+    fetch_pictures(reading)
+    pictures, findings = check(reading.annotations, verify)
+    findings = reading.show_all(findings)
+    if reading.shown:
+        pictures = [replace(p, where=reading.show(p.where)) for p in pictures]
     write_findings(folder, findings, part)
-    reason = _too_many(source.path, annotations.records, findings, max_bad_fraction, folder)
+    reason = _too_many(source.path, reading.annotations.records, findings, max_bad_fraction, folder)
     if not reason and not any(p.classes for p in pictures):
         reason = f"{source.path} has no object that can be used, in {len(pictures)} sound pictures" + (
             f"; {_worst(findings)}" if any(f.lost for f in findings) else "; label some objects"

@@ -38,6 +38,8 @@ def prepare_job(
         seed=settings.random_seed,
         max_bad_fraction=settings.advanced.max_bad_fraction,
         verify=settings.advanced.verify,
+        materialise=settings.advanced.materialise,
+        properties=job.properties,
     )
 
 

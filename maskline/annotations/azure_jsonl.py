@@ -26,7 +26,7 @@ def read_azure_jsonl(table: MLTable, source: str, label_column: str = "label") -
     """Read the JSON Lines files of a table.
 
     `image_url` is a path relative to the folder of its file, `azureml:` before such a path, an absolute
-    path, or `file://`. Datastore URLs are refused. A blank line is listed; an empty list of labels is a
+    path, or a URI, which `maskline.sources` fetches. A blank line is listed; an empty list of labels is a
     background picture.
 
     Args:
@@ -119,7 +119,7 @@ def _picture(record: dict[str, Any], file: Path, where: str, label_column: str) 
     if not isinstance(record[label_column], list):
         what = f"{label_column}={short(record[label_column])} must be a list of objects"
         raise Refusal("bad_record", what)
-    path = local_file(record["image_url"], [str(file.parent.absolute())], absolute=True)
+    path = local_file(record["image_url"], [str(file.parent.absolute())], absolute=True, remote=True)
     details = record.get("image_details")
     details = details if isinstance(details, dict) else {}
     width, height = _pixels(details, "width"), _pixels(details, "height")

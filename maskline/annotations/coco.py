@@ -87,7 +87,7 @@ def _categories(found: AnnotationSet, file: Path, categories: list[Any]) -> tupl
 
 
 def _pictures(found: AnnotationSet, file: Path, images: list[Any]) -> dict[Any, PictureRecord]:
-    folders = _folders(file)
+    folders = picture_folders(file)
     pictures: dict[Any, PictureRecord] = {}
     for position, image in enumerate(images):
         key = image.get("id") if isinstance(image, dict) else None
@@ -104,7 +104,8 @@ def _pictures(found: AnnotationSet, file: Path, images: list[Any]) -> dict[Any, 
     return pictures
 
 
-def _folders(file: Path) -> list[str]:
+def picture_folders(file: Path) -> list[str]:
+    """Where the pictures of a COCO file are looked for, in turn."""
     here = file.absolute().parent
     name = file.stem.removeprefix("instances_")
     return [str(base / sub) for base in (here, here.parent) for sub in ("", "images", name)]

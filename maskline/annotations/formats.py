@@ -52,8 +52,9 @@ def read_annotations(
         raise DataError(f"{path}: type={kind!r} is unknown; choose one of {', '.join(KINDS)}")
     if not place.exists():
         raise DataError(f"{path} is not there; name a local file or folder with annotations")
-    file, form = _choose(place, kind)
+    file, form = choose(place, kind)
     found = _read(file, form, str(path), label_column, place)
+    found.form, found.file = form, str(file)
     if not found.records:
         raise DataError(f"{file} holds no records; there is nothing to learn from")
     found.unite_repeated()
@@ -85,12 +86,16 @@ def _local(path: str) -> Path:
     if path.lower().startswith("file://"):
         path = unquote(urlsplit(path).path)
     if "://" in path:
-        raise DataError(f"{path} is a URL that can't be read yet; download the data and name the folder")
+        raise DataError(f"{path} is a URI, which `maskline.sources` reads; name the folder here")
     return Path(path)
 
 
-def _choose(place: Path, kind: str) -> tuple[Path, Format]:
-    """The one candidate of the wanted kind; a file whose format is named needs no look."""
+def choose(place: Path, kind: str) -> tuple[Path, Format]:
+    """The one file or folder of the wanted kind, and its format; a file whose format is named needs no look.
+
+    Raises:
+        DataError: none is there, or several are.
+    """
     if place.is_file():
         for form in FORMATS:
             if kind == form:

@@ -11,7 +11,19 @@ from .shapes import short
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def local_file(name: object, folders: Sequence[str], *, absolute: bool, within: str | None = None) -> str:
+def is_remote(file: str) -> bool:
+    """Whether the file of a record is a URI."""
+    return _SCHEME.match(file) is not None
+
+
+def local_file(
+    name: object,
+    folders: Sequence[str],
+    *,
+    absolute: bool,
+    within: str | None = None,
+    remote: bool = False,
+) -> str:
     """The absolute path of the picture that a record calls `name`.
 
     A relative name is looked for in `folders`, in turn; where it is in none of them, the path in the first
@@ -24,19 +36,19 @@ def local_file(name: object, folders: Sequence[str], *, absolute: bool, within: 
         folders: absolute paths of folders.
         absolute: whether any absolute path will do; else it must lie in one of `folders`.
         within: folder that a relative name must not leave; None is the folder it was looked for in.
+        remote: whether a URI will do; it is returned as it stands.
 
     Raises:
-        Refusal: `name` is no text, a URL that can't be read yet, or leaves the folders.
+        Refusal: `name` is no text, a URI that won't do, or leaves the folders.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise Refusal("bad_record", f"picture={short(name)} must be the path of a file")
     if name.lower().startswith("file://"):
         name = unquote(urlsplit(name.replace("#", "%23").replace("?", "%3F")).path)
-    elif _SCHEME.match(name):
-        what = (
-            f"picture {short(name)} is a URL that can't be read yet; "
-            "download the pictures and use relative paths"
-        )
+    elif is_remote(name):
+        if remote:
+            return name
+        what = f"picture {short(name)} is a URI, which this format doesn't have; use relative paths"
         raise Refusal("remote_picture", what)
     name = name.removeprefix("azureml:")
     if os.path.isabs(name):

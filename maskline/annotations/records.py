@@ -27,7 +27,7 @@ Kind = Literal[
     "near_duplicate",  # all but the same picture in two parts of the data
     "no_object_left",  # every object of the picture was refused, so the picture is too
     "outside_coordinates",  # points outside the picture: clipped, or refused when they are far away
-    "remote_picture",  # a URL that can't be read yet
+    "remote_picture",  # a URI that can't be read: of a datastore without a mapping, or in the wrong place
     "repeated_picture",  # a picture that an earlier record has
     "same_category",  # two ids with one name; taken as one class
     "self_crossing",  # a ring that crosses itself; filled by the even-odd rule
@@ -90,7 +90,7 @@ class PictureRecord:
     """One picture and its objects.
 
     Attributes:
-        file: absolute path; whether it is there is checked later.
+        file: absolute path, or URI; whether it is there is checked later.
         where: file and line, or file and id, of the record.
         width, height: as declared, in pixels; None when not declared.
         instances: the objects whose records are sound.
@@ -116,6 +116,8 @@ class AnnotationSet:
         findings: what was wrong so far; pictures and masks are checked later.
         records: how many records the source lists: pictures and objects.
         parts: names of the parts that the source is divided into, as YOLO's train and val; empty for none.
+        form: name of the format.
+        file: what its reader was given: a file, or the folder of a format without one.
     """
 
     source: str
@@ -124,6 +126,8 @@ class AnnotationSet:
     findings: list[Finding] = field(default_factory=list)
     records: int = 0
     parts: tuple[str, ...] = ()
+    form: str = ""
+    file: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def test_where_data_lie(path: str, where: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["azureml:my_train:3", "azureml:my_train@latest", "azureml://datastores/x/paths/y"]
+    "path", ["azureml:my_train:3", "azureml:my_train@latest", "azureml://locations/x/data/y/versions/1"]
 )
 def test_assets_of_azure_are_looked_up_in_the_properties(path: str) -> None:
     with pytest.raises(JobError) as caught:
@@ -41,6 +41,42 @@ def test_assets_of_azure_are_looked_up_in_the_properties(path: str) -> None:
     assert resolve(Input(path=path), FOLDER, {path: "s3://b/t"}) == "s3://b/t"
     with pytest.raises(JobError):
         resolve(Input(path=path), FOLDER, {path: path})
+
+
+LONG = "azureml://subscriptions/0-1/resourcegroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "azureml://datastores/pics/paths/a b/train",
+        "azureml://subscriptions/0-1/resourceGroups/g/workspaces/w/datastores/pics/paths/a b/train",
+        f"{LONG}/datastores/pics/paths/a b/train",
+        "AmlDatastore://pics/a b/train",
+    ],
+)
+def test_datastores_are_looked_up_in_the_properties(path: str) -> None:
+    with pytest.raises(JobError) as caught:
+        resolve(Input(path=path), FOLDER, {"azureml://datastores/other": "x"})
+    assert 'properties: {"azureml://datastores/pics": "s3://bucket/folder"}' in str(caught.value)
+    for key in ("azureml://datastores/pics", "azureml://datastores/pics/"):
+        assert resolve(Input(path=path), FOLDER, {key: "s3://b/p/"}) == "s3://b/p/a b/train"
+        assert resolve(Input(path=path), FOLDER, {key: "./d"}) == "/jobs/a/d/a b/train"
+    both = {path: "s3://exact", "azureml://datastores/pics": "s3://b"}
+    assert resolve(Input(path=path), FOLDER, both) == "s3://exact"
+    asset = {"azureml:mine:1": path, "azureml://datastores/pics": "s3://b"}
+    assert resolve(Input(path="azureml:mine:1"), FOLDER, asset) == "s3://b/a b/train"
+
+
+def test_data_elsewhere_are_judged_by_how_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert data_problems(Input(path="s3://b/x"), FOLDER, {}, look=False) == []
+    assert data_problems(Input(path="gs://b/x"), FOLDER, {}, look=False) == []
+    (line,) = data_problems(Input(path="s3://KEY:hush@b/x"), FOLDER, {}, look=False)
+    assert "AWS_ACCESS_KEY_ID" in line
+    assert "hush" not in line
+    monkeypatch.setattr("maskline.inputs.find_spec", lambda name: None)
+    (line,) = data_problems(Input(path="gs://b/x"), FOLDER, {})
+    assert line == "path=gs://b/x can't be read here: gcsfs is not installed; pip install 'maskline[gcs]'"
 
 
 def test_home_is_expanded() -> None:
@@ -66,7 +102,6 @@ def test_what_is_local_must_exist(tmp_path: Path) -> None:
     assert str(tmp_path / "trian") in line
     assert data_problems(Input(path="trian"), tmp_path, {}, look=False) == []
     assert "has no file MLTable" in data_problems(Input(path=".", type="mltable"), tmp_path, {})[0]
-    assert "can't be read yet" in data_problems(Input(path="s3://b/x"), tmp_path, {}, look=False)[0]
     assert "properties" in data_problems(Input(path="azureml:a:1"), tmp_path, {})[0]
 
 

@@ -88,7 +88,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"validation_data_size": 0.5, "test_data_size": 0.5},
         "validation_data_size=0.5 and test_data_size=0.5 leave nothing to train on",
     ),
-    "in a bucket": ({"training_data": {"path": "s3://b/x"}}, "training_data.path=s3://b/x can't be read yet"),
+    "a secret": (
+        {"training_data": {"path": "s3://a:b@b/x"}},
+        "training_data.path can't be used: s3://b/x was",
+    ),
+    "a datastore": (
+        {"training_data": {"path": "azureml://datastores/d/paths/x"}},
+        'properties: {"azureml://datastores/d": "s3://bucket/folder"}',
+    ),
+    "left in a bucket": (
+        {
+            "training_data": {"path": "s3://b/x"},
+            "training_parameters": {"advanced_settings": '{"materialise": false}'},
+        },
+        "advanced_settings.materialise=false leaves pictures where they lie, and those of training_data",
+    ),
     "an mltable that is none": (
         {"training_data": {"type": "mltable", "path": "."}},
         "training_data.path=. has no file MLTable",

@@ -156,28 +156,46 @@ def test_pauses_grow_and_are_spread(monkeypatch):
 # -- many files --------------------------------------------------------------------------------------------
 
 
-def test_many_files_are_fetched_and_the_missing_named(bucket, faults, tmp_path):
+def test_many_files_are_fetched_in_order(bucket, faults, tmp_path):
     for number in range(30):
         storage.put_bytes(str(number).encode(), f"{bucket}/{number}")
     faults += ["503", "", "reset", "", "", "500"]
-    wanted = ((f"{bucket}/{n}", tmp_path / "got" / str(n), len(str(n))) for n in range(32))
-    found = list(storage.fetch_all(wanted, threads=4))
-    assert [target.name for target, _ in found] == [str(n) for n in range(32)]
-    assert [isinstance(error, MissingError) for _, error in found] == [False] * 30 + [True] * 2
-    assert all((tmp_path / "got" / str(n)).read_text() == str(n) for n in range(30))
+    found = storage.in_parallel(
+        lambda n: storage.fetch(f"{bucket}/{n}", tmp_path / n, len(n)), map(str, range(30))
+    )
+    assert [int(target.read_text()) for target in found] == list(range(30))
+    assert not faults
 
 
-def test_few_of_many_are_held(tmp_path):
-    (tmp_path / "a").write_text("a")
+def test_the_first_error_ends_it(bucket, tmp_path):
+    storage.put_bytes(b"", f"{bucket}/0")
+    found = storage.in_parallel(
+        lambda n: storage.fetch(f"{bucket}/{n}", tmp_path / n), map(str, range(1000)), 2
+    )
+    assert next(found).name == "0"
+    with pytest.raises(MissingError, match="s3://bucket/1 is not there"):
+        next(found)
+
+
+def test_each_file_that_fails_is_told(bucket, tmp_path):
+    storage.put_bytes(b"one", f"{bucket}/1")
+    wanted = [(f"{bucket}/{n}", tmp_path / str(n), None) for n in range(3)]
+    found = list(storage.fetch_all(wanted))
+    assert [target for target, _ in found] == [target for _, target, _ in wanted]
+    assert [isinstance(error, MissingError) for _, error in found] == [True, False, True]
+    assert (tmp_path / "1").read_bytes() == b"one"
+
+
+def test_few_of_many_are_held():
     asked = []
 
-    def wanted():
+    def items():
         for number in range(1000):
             asked.append(number)
-            yield str(tmp_path / "a"), tmp_path / "got" / str(number % 3), 1
+            yield number
 
-    running = storage.fetch_all(wanted(), threads=2)
-    next(running)
+    running = storage.in_parallel(str, items(), threads=2)
+    assert next(running) == "0"
     assert len(asked) <= 10
     running.close()
 

@@ -81,11 +81,15 @@ def test_a_picture_that_stands_twice_is_united(form, tmp_path, write):
 @pytest.mark.parametrize(
     "name", ["s3://bucket/a.png", "azureml://x/datastores/y/paths/a.png", "https://h/a.png"]
 )
-def test_urls_are_refused_with_a_remedy(form, name, tmp_path, write):
+def test_uris_are_kept_where_the_format_has_them(form, name, tmp_path, write):
     write(tmp_path, [(name, []), ("a.png", [("can", 0, [RING])])])
     found = read_annotations(tmp_path)
-    assert kinds(found) == ["remote_picture"]
-    assert "download the pictures and use relative paths" in found.findings[0].what
+    if form == "coco":
+        assert kinds(found) == ["remote_picture"]
+        assert "use relative paths" in found.findings[0].what
+    else:
+        assert kinds(found) == []
+        assert found.pictures[0].file == name
 
 
 @pytest.mark.parametrize("name", ["../../a.png", "sub/../../../a.png", "azureml:../../a.png"])
@@ -189,8 +193,8 @@ def test_a_wrong_kind_says_what_is_there(tmp_path, write_coco):
         ("nowhere", "coco", "is not there"),
         (".", "voc", f"choose one of {', '.join(KINDS)}"),
         (".", "uri_folder", "known are an MLTable file"),
-        ("s3://bucket/data", "uri_folder", "URL that can't be read yet"),
-        ("azureml://x/paths/y", "mltable", "URL that can't be read yet"),
+        ("s3://bucket/data", "uri_folder", "a URI, which"),
+        ("azureml://x/paths/y", "mltable", "a URI, which"),
     ],
 )
 def test_paths_and_kinds_that_do_not_work(path, kind, message, tmp_path, monkeypatch):

@@ -1,17 +1,21 @@
 """The same pictures and objects in seven formats prepare to the same masks and the same split."""
 
 import base64
+import hashlib
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from maskline import storage
 from maskline.components.data_preparation.convert import TARGETS, convert
 from maskline.components.data_preparation.prepare import Source, prepare
+from maskline.dataset import PreparedDataset
 
 CLASSES = {"can": 1, "box": 2}
 
@@ -120,8 +124,9 @@ WRITERS = {
 }
 
 
-def _prepared(folder, kind):
-    found = prepare(Source(str(folder), kind), out=folder.parent / f"{folder.name}-{kind}", seed=5)
+def _prepared(folder, kind, out=None):
+    out = out or folder.parent / f"{folder.name}-{kind}"
+    found = prepare(Source(str(folder), kind), out=out, seed=5)
     parts = {}
     for name in ("train", "validation"):
         whole = found.coco(name)
@@ -169,7 +174,74 @@ def test_every_form_converts_to_the_same_masks(kind, target, pictures, tmp_path)
     assert after == before
 
 
-def test_yolo_joins_parts_and_holes_by_bridges(tmp_path):
+def _upload(folder, place):
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        storage.put(file, storage.join(place, *file.relative_to(folder).parts))
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "mltable", "yolo"])
+def test_data_in_a_bucket_are_those_of_a_folder(kind, pictures, tmp_path, bucket, requests):
+    """And only their pictures are fetched: not one that nobody names."""
+    folder = tmp_path / kind
+    folder.mkdir()
+    WRITERS.get(kind, _coco)(folder, pictures)
+    if kind in ("mltable", "yolo"):
+        convert(str(folder), tmp_path / "new", "azure" if kind == "mltable" else "yolo")
+        folder = tmp_path / "new"
+    for empty in folder.glob("*/masks"):
+        if not any(empty.iterdir()):
+            empty.rmdir()  # a bucket has no empty folders either
+    expected, parts = _prepared(folder, "uri_folder")
+    _upload(folder, f"{bucket}/deep/down/data")
+    storage.put_bytes(b"notes", f"{bucket}/deep/down/data/notes.md")
+    storage.put_bytes(b"x", f"{bucket}/deep/down/data/other.jpg")
+    for name in (kind, "uri_folder"):
+        requests.clear()
+        out = tmp_path / f"{name}-out"
+        found = prepare(Source(f"{bucket}/deep/down/data", name), out=out, seed=5)
+        assert found.digest == expected.digest
+        assert {k: n for k, n in found.findings.items() if k != "unlabelled_picture"} == expected.findings
+        got = [line for line in requests if line.startswith("GET") and line.endswith((".md", "other.jpg"))]
+        assert not got
+        assert sorted(p.name for p in out.iterdir()) == [
+            "dataset.json",
+            "findings.jsonl",
+            "pictures",
+            "train.json",
+            "validation.json",
+        ]
+    _moved(out, tmp_path / "elsewhere", parts)
+
+
+def _moved(out, other, parts):
+    """A prepared data set that holds its pictures can be moved."""
+    shutil.move(out, other)
+    found = PreparedDataset.read(other)
+    for name, expected in parts.items():
+        images = found.coco(name)["images"]
+        assert [image["sha256"] for image in images] == [sha for sha, _ in expected]
+        for image in images:
+            assert Path(image["file_name"]).is_relative_to(other)
+            assert hashlib.sha256(Path(image["file_name"]).read_bytes()).hexdigest() == image["sha256"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_data_in_an_archive_are_those_of_a_folder(kind, pictures, tmp_path, bucket):
+    folder = tmp_path / "whole" / kind
+    folder.mkdir(parents=True)
+    WRITERS[kind](folder, pictures)
+    expected, parts = _prepared(folder, "uri_folder", tmp_path / "expected")
+    for inside, form in ((folder, "zip"), (folder.parent, "gztar"), (folder, "tar")):
+        archive = Path(shutil.make_archive(str(tmp_path / f"a-{form}"), form, inside))
+        storage.put(archive, f"{bucket}/{archive.name}")
+        for place in (str(archive), f"{bucket}/{archive.name}"):
+            found = prepare(Source(place, "uri_folder"), out=tmp_path / "out", seed=5)
+            assert found.digest == expected.digest
+            assert not found.findings
+    _moved(tmp_path / "out", tmp_path / "elsewhere", parts)
+
+
+def test_yolo_joins_parts_and_holes_by_bridges(tmp_path, bucket):
     """A ring that runs to its hole and back, and two squares joined by a line, draw exactly."""
     hole = [10, 10, 50, 10, 50, 50, 10, 50, 10, 10, 20, 20, 20, 30, 30, 30, 30, 20, 20, 20, 10, 10]
     parts = [60, 10, 70, 10, 70, 20, 60, 20, 60, 10, 60, 40, 70, 40, 70, 50, 60, 50, 60, 40, 60, 10]
@@ -205,6 +277,10 @@ def test_yolo_joins_parts_and_holes_by_bridges(tmp_path):
     other = Source(str(tmp_path / "yolo/images/val"), "yolo")
     apart = prepare(one, other, out=tmp_path / "apart")
     assert {name: split["images"] for name, split in apart.splits.items()} == {"train": 1, "validation": 1}
+    _upload(tmp_path / "yolo", f"{bucket}/yolo")
+    one = Source(f"{bucket}/yolo/images/train", "uri_folder")
+    other = Source(f"{bucket}/yolo/images/val/", "yolo")
+    assert prepare(one, other, out=tmp_path / "remote").digest == apart.digest
 
 
 def _outlines(number):

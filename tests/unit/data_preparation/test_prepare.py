@@ -79,7 +79,7 @@ def test_the_problems_of_all_parts_come_at_once(tmp_path, write_lines):
 def test_urls_of_a_datastore_say_what_to_do(tmp_path, write_lines):
     url = "azureml://subscriptions/s/resourcegroups/r/workspaces/w/datastores/d/paths/img/1.jpg"
     source = write_lines(tmp_path / "data", {url: ["x"]})
-    with pytest.raises(DataError, match="download the pictures and use relative paths"):
+    with pytest.raises(DataError, match='properties: {"azureml://datastores/d": "s3:'):
         prepare(source, out=tmp_path / "out")
 
 

@@ -59,6 +59,14 @@ def test_a_valid_job(folder: Path) -> None:
     assert "job.yaml is a valid job" in done.stdout
 
 
+def test_a_job_whose_data_are_elsewhere(folder: Path) -> None:
+    data = {"type": "mltable", "path": "azureml://datastores/pics/paths/train"}
+    properties = {"azureml://datastores/pics": "s3://bucket/pics"}
+    done = maskline("validate", job_file(folder, training_data=data, properties=properties))
+    assert done.returncode == 0
+    assert "s3://bucket/pics/train is not on this machine; it is looked at when the run" in done.stderr
+
+
 def test_all_problems_at_once_and_nothing_started(folder: Path) -> None:
     path = job_file(
         folder,
