@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from maskline import load_job
+from maskline.pipelines.azure_defaults import azure_table
 from maskline.pipelines.knobs import knob_table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-MARK = re.compile(r"(<!-- knobs -->\n).*?(<!-- /knobs -->)", re.DOTALL)
+TABLES = {"knobs": knob_table, "azure": azure_table}
 # `maskline run` with a real sweep is the demo's, and the local tests'.
 SHORT = {"number_of_epochs: 4": "number_of_epochs: 1", "max_trials: 3": "max_trials: 1"}
 
@@ -27,8 +28,12 @@ def commands() -> list[list[str]]:
     ]
 
 
-def test_the_table_of_parameters_is_the_codes(request: pytest.FixtureRequest) -> None:
-    renewed = MARK.sub(lambda m: m[1] + knob_table() + m[2], TEXT)
+def test_the_tables_of_parameters_are_the_codes(request: pytest.FixtureRequest) -> None:
+    renewed = TEXT
+    for name, table in TABLES.items():
+        begins, ends = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = renewed.split(begins)
+        renewed = before + begins + table() + ends + rest.split(ends)[1]
     if request.config.getoption("--write-readme"):
         README.write_text(renewed, encoding="utf-8")
     assert README.read_text(encoding="utf-8") == renewed
