@@ -353,14 +353,12 @@ ROWS: dict[str, tuple[int, Callable[..., Any], Effects]] = {
         frozen,
         [
             ({}, []),
-            ({"advanced_settings": {"pretrained_weights": "imagenet"}}, ["conv1", "bn1", "layer1"]),
-            (
-                {"layers_to_freeze": 0, "advanced_settings": {"pretrained_weights": "imagenet"}},
-                ["bn1"],
-            ),  # fixed
-            ({"layers_to_freeze": 1}, ["conv1", "bn1"]),
-            ({"layers_to_freeze": 4}, ["conv1", "bn1", "layer1", "layer2", "layer3"]),
-            ({"layers_to_freeze": 5}, ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]),
+            # with pre-trained weights bn1 has no parameters, so it is frozen in any case
+            (PRETRAINED, ["conv1", "bn1", "layer1"]),
+            ({**PRETRAINED, "layers_to_freeze": 0}, ["bn1"]),
+            ({**PRETRAINED, "layers_to_freeze": 1}, ["conv1", "bn1"]),
+            ({**PRETRAINED, "layers_to_freeze": 4}, ["conv1", "bn1", "layer1", "layer2", "layer3"]),
+            ({**PRETRAINED, "layers_to_freeze": 5}, ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]),
         ],
     ),
     "learning_rate": (
