@@ -209,6 +209,11 @@ class ImageInstanceSegmentationJob(JobFields):
             return {}
         return self.training_parameters.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
+    @property
+    def automode(self) -> bool:
+        """Whether Maskline chooses what the trials try: several trials, and nothing said of them."""
+        return self.limits.max_trials > 1 and not self.search_space and self.sweep is None
+
     def to_dict(self) -> dict[str, Any]:
         """What the user set, as plain data in Azure's YAML schema; enumerations are words."""
         found: dict[str, Any] = {"type": self.type, "task": self.task_type.value}

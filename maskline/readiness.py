@@ -119,11 +119,6 @@ def _outputs(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
 
 
 def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
-    if not job.search_space and job.limits.max_trials > 1:
-        yield (
-            f"limits.max_trials={job.limits.max_trials} without a search_space asks for AutoMode, which is "
-            "not built yet; give a search_space, or max_trials: 1"
-        )
     if job.sweep is None:
         return
     sampling = job.sweep.sampling_algorithm
@@ -146,7 +141,10 @@ def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
                         "choice(…) of some values, or take sampling_algorithm: random or bayesian"
                     )
     if not job.search_space:
-        yield "sweep has nothing to sample from: search_space is missing; give one, or remove sweep"
+        yield (
+            "sweep has nothing to sample from: search_space is missing; give one, or remove sweep too: "
+            "AutoMode then chooses what to try, how, and what ends early"
+        )
 
 
 def _settings(job: "ImageInstanceSegmentationJob") -> Iterator[str]:

@@ -51,6 +51,8 @@ PROGRESS = "progress"
 DEVICE = "device"
 CHILD = "child"
 """The training process; see sweep_trial.claim."""
+AUTOMODE = "automode"
+"""Of the study: the facts that AutoMode goes by, which all slots share."""
 FINGERPRINT = "fingerprint"
 REASON = "reason"
 _COUNTED = ("primary_metric", "training_parameters", "search_space", "sweep")
@@ -105,22 +107,17 @@ def open_study(run: Path, fingerprint: str = "") -> optuna.Study:
     return study
 
 
-def former_trials(run: Path) -> list[FrozenTrial]:
-    """The trials of a run that must exist.
+def existing_study(run: Path) -> optuna.Study:
+    """The study of a run that must exist.
 
     Raises:
         StageError: there is no such run.
     """
-    storage = open_storage(run) if study_exists(run) else None
-    names = storage and {study.study_name for study in storage.get_all_studies()}
-    if not storage or run.name not in (names or ()):
-        raise StageError(f"there is no run {run}: no study of that name is known; give the name of a run")
-    return optuna.load_study(study_name=run.name, storage=storage).get_trials(deepcopy=False)
-
-
-def study_exists(run: Path) -> bool:
-    """Whether a run can have a study: a journal, or a database that may hold it."""
-    return (run / JOURNAL).exists() or bool(os.environ.get(STUDY_URL))
+    if (run / JOURNAL).exists() or os.environ.get(STUDY_URL):
+        storage = open_storage(run)
+        if any(study.study_name == run.name for study in storage.get_all_studies()):
+            return optuna.load_study(study_name=run.name, storage=storage)
+    raise StageError(f"there is no run {run}: no study of that name is known; give a run's directory")
 
 
 def fingerprint(job: Mapping[str, Any], digest: str) -> str:

@@ -205,6 +205,11 @@ def check(job: ImageInstanceSegmentationJob, run_root: Path) -> None:
 def models(job: ImageInstanceSegmentationJob) -> list[str]:
     """The models that a job may train, each once."""
     fixed = job.fixed_settings()
+    if job.automode and "model_name" not in fixed:
+        from maskline import automode
+        from maskline.components.sweep_trial.devices import gpu_memory
+
+        return automode.models(gpu_memory(), sys.maxsize)
     if "model_name" in fixed or not job.search_space:
         return [complete(fixed).model_name]
     found: list[str] = []

@@ -1,6 +1,6 @@
 """What a person sees of a run: stages and a table of trials, live in a terminal, line by line elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -78,18 +78,26 @@ def _page(progress: Progress, trials: int) -> RenderableType:
     stages.append(f"{minutes}:{seconds:02d}", style="dim")
     if not progress.trials:
         return stages
-    table = Table(box=None, padding=(0, 2), title_justify="left", title_style="bold")
+    table = trial_table(progress.trials)
     ended = sum(t.state not in ("running", "waiting") for t in progress.trials)
     table.title = f"{ended} of {trials} trials ended"
-    for column in ("trial", "state", "epoch", "score", "best", "parameters"):
-        table.add_column(column, overflow="fold")
-    best = max((t.score for t in progress.trials if t.score is not None), default=None)
-    for trial in progress.trials:
-        table.add_row(*_row(trial, best))
     return Group(stages, Text(), table)
 
 
-def _row(trial: TrialRecord, best: float | None) -> list[RenderableType]:
+def trial_table(trials: Sequence[TrialRecord]) -> Table:
+    """A row a trial: its state, epochs, last and best score, time left, GPU, and parameters or reason."""
+    table = Table(box=None, padding=(0, 2), title_justify="left", title_style="bold")
+    best = max((t.score for t in trials if t.score is not None), default=None)
+    gpus = any(trial.device for trial in trials)
+    for column in ("trial", "state", "epoch", "score", "best", "left", *(["GPU"] if gpus else [])):
+        table.add_column(column, overflow="fold")
+    table.add_column("parameters", overflow="fold")
+    for trial in trials:
+        table.add_row(*_row(trial, best, gpus))
+    return table
+
+
+def _row(trial: TrialRecord, best: float | None, gpus: bool) -> list[RenderableType]:
     score = "" if not trial.curve else f"{trial.curve[-1][1]:.4f}"
     top = "" if trial.score is None else f"{trial.score:.4f}"
     return [
@@ -98,8 +106,18 @@ def _row(trial: TrialRecord, best: float | None) -> list[RenderableType]:
         f"{trial.epochs_done}/{trial.epochs}" if trial.epochs else "",
         score,
         Text(top, style="bold green" if trial.score is not None and trial.score == best else ""),
+        _left(trial),
+        *([trial.device.removeprefix("GPU ")] if gpus else []),
         trial.reason or _parameters(trial),
     ]
+
+
+def _left(trial: TrialRecord) -> str:
+    """Time that the rest of a trial takes, if its epochs take as long as they did."""
+    if trial.state != "running" or not trial.epochs_done:
+        return ""
+    seconds = int(trial.seconds / trial.epochs_done * (trial.epochs - trial.epochs_done))
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def _parameters(trial: TrialRecord) -> str:

@@ -24,6 +24,15 @@ def visible_devices() -> list[str]:
     return []
 
 
+def gpu_memory() -> float:
+    """Memory of the smallest GPU of this machine, in GiB; 0 where there is none, or none that says so."""
+    ask = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True).stdout
+        return round(min(float(line) for line in told.split("\n") if line.strip()) / 1024, 1)
+    return 0.0
+
+
 @contextmanager
 def own_device(trial: int, devices: list[str] | None = None) -> Iterator[Mapping[str, str]]:
     """Environment variables that give a trial a GPU which no other trial on this machine has.

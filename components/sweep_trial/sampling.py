@@ -23,6 +23,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from maskline.automode import Strategy
 from maskline.distributions import Choice, Distribution, Randint
 from maskline.errors import StageError
 from maskline.search_space import SearchSpace
@@ -181,6 +182,15 @@ class PointSampler(SpreadSampler):
         if param_name in point:
             return point[param_name]
         return self._then.sample_independent(study, trial, param_name, param_distribution)
+
+
+def automode_sampler(strategy: Strategy, seed: int) -> BaseSampler:
+    """AutoMode's first points, then Bayesian sampling."""
+    points = []
+    for index, values in strategy.firsts:
+        point = {parameter_name(strategy.spaces, index, name): value for name, value in values.items()}
+        points.append(point | ({SPACE: index} if len(strategy.spaces) > 1 else {}))
+    return PointSampler(lambda number: points[number] if number < len(points) else {}, LearningSampler(seed))
 
 
 class LearningSampler(BaseSampler):

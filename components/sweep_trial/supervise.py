@@ -19,7 +19,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,19 +31,22 @@ from pydantic import ValidationError
 
 from maskline import study as noun
 from maskline.artifacts import TrialDirectory, TrialRecord
+from maskline.automode import Facts, strategy
 from maskline.dataset import PreparedDataset
 from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.rules import lines
+from maskline.search_space import SearchSpace
 from maskline.settings import TrainingSettings, complete, obstacles
 from maskline.study_storage import AWAY, PATIENCE_SECONDS, persistently
+from maskline.sweep import EarlyTerminationPolicy
 
 from .child import Child
 from .claim import Times, claim, fence, give_up, process_name, too_often
-from .devices import own_device
+from .devices import gpu_memory, own_device
 from .propose import propose
 from .report import Reporter
-from .sampling import make_sampler
+from .sampling import automode_sampler, make_sampler
 from .spec import TrialSpec
 from .warm_start import warm_start
 
@@ -69,6 +72,8 @@ class Slot:
         run: the run directory.
         seed: of the run.
         fixed: training parameters that are the same for all trials.
+        spaces: what trials draw from.
+        policy: what ends trials early; None for nothing.
         deadline: Unix time at which the whole sweep stops.
         leave: set when the slot has to go.
     """
@@ -79,6 +84,8 @@ class Slot:
     run: Path
     seed: int
     fixed: Mapping[str, Any]
+    spaces: Sequence[SearchSpace]
+    policy: EarlyTerminationPolicy | None
     deadline: float
     leave: threading.Event
 
@@ -125,11 +132,27 @@ def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threa
     if "checkpoint_run_id" in fixed:
         fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], run.parent)
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
-    study.sampler = make_sampler(job.sweep, job.search_space or [], seed, fixed)
+    spaces: Sequence[SearchSpace] = job.search_space or []
+    policy = job.sweep.early_termination if job.sweep else None
+    if job.automode:
+        chosen = strategy(_facts(study, data), fixed)
+        spaces, policy = chosen.spaces, chosen.policy
+        study.sampler = automode_sampler(chosen, seed)
+    else:
+        study.sampler = make_sampler(job.sweep, spaces, seed, fixed)
     if job.sweep and job.sweep.warm_start_from:
-        warm_start(study, job.search_space or [], run, job.sweep.warm_start_from)
+        warm_start(study, spaces, run, job.sweep.warm_start_from)
     deadline = _began(study) + MINUTE * job.limits.timeout_minutes
-    return Slot(job, study, data, run, seed, fixed, deadline, leave)
+    return Slot(job, study, data, run, seed, fixed, spaces, policy, deadline, leave)
+
+
+def _facts(study: optuna.Study, data: Path) -> Facts:
+    """What AutoMode goes by: found out once, so that all slots choose alike, on whatever machine."""
+    if (known := study.user_attrs.get(noun.AUTOMODE)) is None:
+        found = Facts.of(PreparedDataset.read(data).coco("train"), gpu_memory())
+        study.set_user_attr(noun.AUTOMODE, found.dump())
+        known = study.user_attrs[noun.AUTOMODE]
+    return Facts.load(known)
 
 
 def _began(study: optuna.Study) -> float:
@@ -163,7 +186,7 @@ def _prepare(slot: Slot, trial: optuna.Trial, number: int) -> tuple[TrialSpec | 
     directory = slot.run / "trials" / str(number)
     directory.mkdir(parents=True, exist_ok=True)
     trial.set_user_attr(noun.DIRECTORY, str(directory))
-    varied, chosen = propose(trial, slot.job.search_space or [], slot.fixed)
+    varied, chosen = propose(trial, slot.spaces, slot.fixed)
     trial.set_user_attr(noun.PARAMETERS, varied)
     try:
         settings = complete(chosen)
@@ -191,8 +214,7 @@ def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mappin
     token = f"{trial.number} {os.urandom(8).hex()}"
     _write_whole(files.owner, token)
     fence(slot.study, trial, TIMES)
-    policy = slot.job.sweep.early_termination if slot.job.sweep else None
-    reporter = Reporter(slot.study, trial, files.metrics, policy, TIMES)
+    reporter = Reporter(slot.study, trial, files.metrics, slot.policy, TIMES)
     reporter.start()
     deaths = int(trial.user_attrs.get(noun.DEATHS, 0))
     while True:

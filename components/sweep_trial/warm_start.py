@@ -40,7 +40,7 @@ def warm_start(study: optuna.Study, spaces: Sequence[SearchSpace], run: Path, fo
         if known or study.get_trials(deepcopy=False):
             return len(known)
         there = Path(noun.find_run(former, run.parent))
-        found = noun.former_trials(there)
+        found = noun.existing_study(there).get_trials(deepcopy=False)
         legal = _distributions(spaces)
         taken = [trial for trial in found if _suits(trial, legal)]
         if not taken:

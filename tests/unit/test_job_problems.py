@@ -74,7 +74,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "limit too high": ({"limits": {"max_trials": 1001}}, "limits.max_trials=1001 is outside [1, 1000]"),
     "trial time-out": ({"limits": {"trial_timeout_minutes": 0}}, "trial_timeout_minutes=0 is outside"),
-    "auto mode": ({"limits": {"max_trials": 5}}, "give a search_space, or max_trials: 1"),
     "conflicting data": (
         {"validation_data": {"path": "valid"}, "validation_data_size": 0.2},
         "validation_data_size=0.2 splits the training data, and validation_data is given too",
@@ -205,7 +204,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         training_parameters={"multi_scale": True, "optimizer": "none"},
         test_data={"path": "none"},
     )
-    assert len(found) == 8
+    assert len(found) == 7
     broken = check(folder, limits={"max_trials": 0}, tags=3, validation_data_size=4, target_column_nam="x")
     assert len(broken) == 4
 
@@ -215,6 +214,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     [
         {"training_data": {"path": "azureml:fruits:1"}, "properties": {"azureml:fruits:1": "train"}},
         {"validation_data_size": 0.2, "test_data_size": 0.1},
+        {"limits": {"max_trials": 5}},
         {"training_data": {"path": "azureml:./train"}, "test_data": {"path": "valid"}},
         {"validation_data_size": 0.2},
         {"search_space": [{"momentum": "uniform(0.0, 0.9)"}]},  # 0 itself is never drawn
