@@ -11,7 +11,15 @@ class AdvancedSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     apply_automl_train_augmentations: bool = True
-    """Random horizontal flips and colour changes of the training pictures."""
+    """Training pictures are flipped, zoomed into and out of, resized and changed in colour, at random."""
+    horizontal_flip: bool = True
+    """Flips are among these changes; say false where left and right tell the classes."""
+    large_scale_jitter: bool = False
+    """Zoom between a tenth and twice the size, for long trainings on much data, in place of a mild zoom."""
+    copy_paste: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the training pictures that get objects of another picture pasted onto them."""
+    cache_mib: Annotated[int, Field(ge=0)] = 0
+    """MiB of memory in which resized training pictures are kept from epoch to epoch; 0 keeps none."""
     stream_image_files: bool = False
     """Azure: mount the datastore instead of downloading."""
     apply_mosaic_for_yolo: bool = False

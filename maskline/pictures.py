@@ -71,7 +71,7 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return header.width, header.height
 
 
-def open_upright(path: str | os.PathLike[str]) -> Image.Image:
+def open_upright(path: str | os.PathLike[str], least: tuple[int, int] | None = None) -> Image.Image:
     """Decode a picture: EXIF orientation applied, mode RGB, 8 bits a channel.
 
     The content decides about the format, not the name. Of several frames the first is taken. Alpha is
@@ -81,11 +81,19 @@ def open_upright(path: str | os.PathLike[str]) -> Image.Image:
     are scaled from their smallest to their largest. Floats are taken as 0 to 1 if they lie in it, as 0 to
     255 if they lie in that, and are scaled from smallest to largest otherwise; NaN becomes 0.
 
+    Args:
+        path: of the file.
+        least: width and height in pixels that are enough, of the upright picture. A JPEG file that is larger
+            is decoded at a half, a quarter or an eighth of its size, the smallest that isn't below that.
+
     Raises:
         DataError: no file, no picture, truncated, damaged, or more than PIXEL_LIMIT pixels; names the file.
     """
     with _opened(path) as image:
-        turn = _TURNS.get(_orientation(image))
+        orientation = _orientation(image)
+        turn = _TURNS.get(orientation)
+        if least is not None and image.format == "JPEG":
+            image.draft(None, least if orientation < 5 else least[::-1])
         image.load()
         picture = _to_rgb(image)
         # A picture in RGB is returned as it is, and closing the file must not take its pixels away.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .loading import InstanceDataset, loader
+from .loading import PictureDataset, loader
 from .pasting import paste
 from .settings import TrainingSettings
 
@@ -48,7 +48,7 @@ def predict(
     device = device or default_device()
     model.to(device).eval()
     batches = loader(
-        InstanceDataset(coco), batch_size=settings.validation_batch_size, workers=settings.number_of_workers
+        PictureDataset(coco), batch_size=settings.validation_batch_size, workers=settings.number_of_workers
     )
     found: list[dict[str, Any]] = []
     with torch.inference_mode(), small_masks(model, settings.advanced.metric_score_threshold):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from maskline.loading import InstanceDataset, Sample, loader, random_key
+from maskline.loading import Sample, loader, random_key
 from maskline.settings import TrainingSettings
+from maskline.training_data import TrainingDataset
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -46,7 +47,7 @@ class Feed:
     """
 
     def __init__(
-        self, dataset: InstanceDataset, settings: TrainingSettings, seed: int, rank: int = 0, ranks: int = 1
+        self, dataset: TrainingDataset, settings: TrainingSettings, seed: int, rank: int = 0, ranks: int = 1
     ) -> None:
         self._dataset = dataset
         self._seed = seed

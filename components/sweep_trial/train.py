@@ -18,10 +18,10 @@ from maskline.artifacts import TrialDirectory
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
 from maskline.errors import MasklineError
-from maskline.loading import InstanceDataset
 from maskline.models import build_model, weights
 from maskline.prediction import default_device
 from maskline.settings import TrainingSettings, complete
+from maskline.training_data import TrainingDataset
 
 from .feed import Feed
 from .gradients import Gradients, check_finite
@@ -76,7 +76,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     stopping.restore(**progress.stopping)
     gradients = Gradients(model, precision, spec.seed, progress.most)
     augment = settings.advanced.apply_automl_train_augmentations
-    dataset = InstanceDataset(data.coco("train"), augment=augment, seed=spec.seed)
+    dataset = TrainingDataset(data.coco("train"), settings, augment=augment, seed=spec.seed)
     feed = Feed(dataset, settings, spec.seed, team.rank, team.size)
     record = Record(files, progress, settings.number_of_epochs * feed.steps_per_epoch, team.leads)
     watch = Stopwatch()

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from maskline.dataset import PreparedDataset
-from maskline.loading import InstanceDataset, loader, random_key
+from maskline.loading import loader, random_key
 from maskline.metrics import primary_score
 from maskline.prediction import predict
 from maskline.settings import TrainingSettings
+from maskline.training_data import TrainingDataset
 
 from .feed import FEWER, lost_a_worker
 from .gradients import LOSS, losses_of, out_of_memory
@@ -93,7 +94,10 @@ def validation_loss(
     plan = {n: list(pictures[start : start + size]) for n, start in enumerate(pictures[::size])}
     mine = {number: plan[number] for number in range(team.rank, len(plan), team.size)}
     batches = loader(
-        InstanceDataset(truth), batch_size=size, workers=settings.number_of_workers, batches=mine.values()
+        TrainingDataset(truth, settings),
+        batch_size=size,
+        workers=settings.number_of_workers,
+        batches=mine.values(),
     )
     model.train()
     for module in model.modules():

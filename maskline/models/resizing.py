@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.jit._trace import is_tracing
 from torch.nn import functional
 from torch.onnx.operators import shape_as_tensor
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -23,25 +23,28 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
     graph, and rounds down: for some picture sizes the two differ by a pixel. Here the shorter side becomes
     min_size, or the longer one max_size if it would be above that, and the other side is
     `side * wanted // other`, the same in both.
+
+    Pictures may be float, 0 ... 1, or uint8, which is as good and a quarter of the bytes to move. In training
+    they come at their size, from `maskline.training_data`, and are not resized here.
     """
 
     def __init__(self, min_size: int, max_size: int) -> None:
         super().__init__(min_size, max_size, list(MEAN), list(STD))
         self.pastes_masks = True
 
+    def normalize(self, image: Tensor) -> Tensor:
+        """A picture (3, H, W) with the mean and deviation of ImageNet's taken out, float32."""
+        if image.dtype == torch.uint8:
+            image = image.float().div_(255)
+        normalised: Tensor = super().normalize(image)
+        return normalised
+
     def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
-        """A picture (3, H, W), and its target, at the size that the network works on."""
-        before = image.shape[-2:]
-        size = self._size(image)
-        image = functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
-        if target is None:
-            return image, target
-        changed = {**target, "boxes": resize_boxes(target["boxes"], before, image.shape[-2:])}
-        for name in ("masks", "crowds"):
-            if name in target:
-                masks = functional.interpolate(target[name][:, None].float(), size=size)
-                changed[name] = masks[:, 0].byte()
-        return image, changed
+        """A picture (3, H, W) at the size that the network works on."""
+        if not self.training:
+            size = self._size(image)
+            image = functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+        return image, target
 
     def postprocess(
         self,

@@ -25,26 +25,27 @@ SIZES = [(120, 200), (640, 427), (428, 640), (20, 2000), (1, 1), (2000, 20), (61
     ],
 )
 def test_sizes(height: int, width: int, expected: tuple[int, int]) -> None:
-    image, _ = ExactTransform(600, 1333).resize(torch.zeros(3, height, width))
+    image, _ = ExactTransform(600, 1333).eval().resize(torch.zeros(3, height, width))
     assert image.shape[-2:] == expected
 
 
-def test_targets_go_along() -> None:
-    mask = torch.zeros(1, 20, 40, dtype=torch.uint8)
-    mask[0, 5:10, 10:30] = 1
-    target = {"boxes": torch.tensor([[10.0, 5.0, 30.0, 10.0]]), "labels": torch.tensor([1]), "masks": mask}
-    image, changed = ExactTransform(40, 80).resize(torch.rand(3, 20, 40), target)
-    assert image.shape == (3, 40, 80)
-    assert changed["boxes"].tolist() == [[20.0, 10.0, 60.0, 20.0]]
-    assert changed["masks"].sum() == 4 * mask.sum()
-    assert changed["masks"][0, 10:20, 20:60].all()
-    assert target["boxes"].tolist() == [[10.0, 5.0, 30.0, 10.0]]
+def test_bytes_are_as_good_as_fractions() -> None:
+    transform = ExactTransform(40, 80).eval()
+    picture = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
+    assert torch.equal(transform([picture])[0].tensors, transform([picture.float() / 255])[0].tensors)
+
+
+def test_training_pictures_keep_their_size() -> None:
+    target = {"boxes": torch.tensor([[1.0, 2.0, 3.0, 4.0]])}
+    images, targets = ExactTransform(40, 80).train()([torch.zeros(3, 21, 33)], [target])
+    assert images.image_sizes == [(21, 33)]
+    assert torch.equal(targets[0]["boxes"], target["boxes"])
 
 
 class _Alone(nn.Module):
     def __init__(self, transform: ExactTransform) -> None:
         super().__init__()
-        self.transform = transform.eval()
+        self.transform = transform
 
     def forward(self, image: Tensor) -> Tensor:
         return self.transform([image])[0].tensors
@@ -52,7 +53,7 @@ class _Alone(nn.Module):
 
 @pytest.mark.parametrize(("least", "most"), [(96, 160), (600, 1333)])
 def test_the_graph_resizes_as_torch_does(least: int, most: int, tmp_path: Path) -> None:
-    alone = _Alone(ExactTransform(least, most))
+    alone = _Alone(ExactTransform(least, most)).eval()
     file = tmp_path / "resize.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

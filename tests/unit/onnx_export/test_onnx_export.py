@@ -19,10 +19,11 @@ from maskline.components.onnx_export.export import export, picture_model
 from maskline.components.onnx_export.parity import Graph, PictureParity, as_json, measure, require
 from maskline.dataset import PreparedDataset
 from maskline.errors import ParityError
-from maskline.loading import InstanceDataset, collate
+from maskline.loading import collate
 from maskline.models import build_model
 from maskline.sample_data import write_sample_data
 from maskline.settings import complete
+from maskline.training_data import TrainingDataset
 
 CHOSEN = {
     "model_name": "maskrcnn_resnet18_fpn_light",
@@ -41,7 +42,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_prepared: Path) 
     torch.manual_seed(4)
     torch.set_num_threads(1)
     model = build_model(complete(CHOSEN), 4).train()
-    data = InstanceDataset(PreparedDataset.read(tiny_prepared).coco("train"))
+    data = TrainingDataset(PreparedDataset.read(tiny_prepared).coco("train"), complete(CHOSEN))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for step in range(36):
         pictures, targets = collate([data[(3 * step + i) % len(data)] for i in range(3)])

@@ -18,8 +18,8 @@ from maskline.components.sweep_trial.optimization import clip_gradients, make_av
 from maskline.components.sweep_trial.precision import Hardware, Precision, choose, prepare
 from maskline.components.sweep_trial.team import Team
 from maskline.dataset import PreparedDataset
-from maskline.loading import InstanceDataset
 from maskline.settings import complete
+from maskline.training_data import TrainingDataset
 
 CPU = torch.device("cpu")
 PLAIN = Precision(torch.float32, CPU)
@@ -126,7 +126,7 @@ class Model(nn.Module):
 
     def forward(self, pictures: list[torch.Tensor], targets: list[dict]) -> dict[str, torch.Tensor]:
         self.tried.append(len(pictures))
-        loss = torch.stack([self.weight * picture.mean() for picture in pictures]).mean()
+        loss = torch.stack([self.weight * picture.float().mean() / 255 for picture in pictures]).mean()
         if len(pictures) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return {"loss": loss}
@@ -191,7 +191,7 @@ def test_an_evaluation_that_does_not_fit_takes_fewer(
     assert found["score"] == 0
 
 
-class Fragile(InstanceDataset):
+class Fragile(TrainingDataset):
     """Its loading processes die over the picture with index 5, but for the one that trains."""
 
     def __getitem__(self, index: int):  # type: ignore[no-untyped-def]
@@ -207,13 +207,16 @@ def test_a_loader_that_dies_is_done_without(tiny_prepared: Path, capsys: pytest.
     coco = PreparedDataset.read(tiny_prepared).coco("train")
     settings = complete({"training_batch_size": 2, "number_of_workers": 2})
 
-    def pictures(dataset: InstanceDataset, workers: int) -> Iterator[torch.Tensor]:
+    def pictures(dataset: TrainingDataset, workers: int) -> Iterator[torch.Tensor]:
         chosen = settings.model_copy(update={"number_of_workers": workers})
         for step in Feed(dataset, chosen, seed=3).epoch(1):
             for batch, _ in step.batches.values():
                 yield from batch
 
-    found, expected = list(pictures(Fragile(coco), 2)), list(pictures(InstanceDataset(coco), 0))
+    found, expected = (
+        list(pictures(Fragile(coco, settings), 2)),
+        list(pictures(TrainingDataset(coco, settings), 0)),
+    )
     assert len(found) == len(coco["images"])
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     said = capsys.readouterr().out

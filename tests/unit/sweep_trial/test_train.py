@@ -156,7 +156,7 @@ def test_a_group_steps_by_the_mean_of_its_batches(
     model, means = _Linear(), []
 
     def loss(model: _Linear, pictures: list[torch.Tensor], *_: object) -> dict[str, torch.Tensor]:
-        means.append(torch.stack([picture.mean() for picture in pictures]).mean())
+        means.append(torch.stack([picture.float().mean() / 255 for picture in pictures]).mean())
         return {"train_loss": (model.weight * means[-1]).sum()}
 
     monkeypatch.setattr(room, "build_model", lambda *_: model)
