@@ -126,7 +126,7 @@ class Model(nn.Module):
 
     def forward(self, pictures: list[torch.Tensor], targets: list[dict]) -> dict[str, torch.Tensor]:
         self.tried.append(len(pictures))
-        loss = torch.stack([self.weight * picture.float().mean() / 255 for picture in pictures]).mean()
+        loss = torch.stack([self.weight * picture.mean() for picture in pictures]).mean()
         if len(pictures) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return {"loss": loss}
