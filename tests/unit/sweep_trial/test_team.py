@@ -20,9 +20,9 @@ from maskline.components.sweep_trial.spec import TrialSpec
 from maskline.components.sweep_trial.team import Team, launch, processes_for
 from maskline.components.sweep_trial.train import main, train
 from maskline.dataset import PreparedDataset
-from maskline.loading import InstanceDataset
 from maskline.models import build_model
 from maskline.settings import complete
+from maskline.training_data import TrainingDataset
 
 LIGHT = {
     "model_name": "maskrcnn_resnet18_fpn_light",
@@ -43,7 +43,7 @@ def test_the_processes_share_the_steps_of_one(
     pictures: int, accumulated: int, ranks: int, tiny_prepared: Path
 ) -> None:
     coco = PreparedDataset.read(tiny_prepared).coco("train")
-    dataset = InstanceDataset({**coco, "images": coco["images"][:pictures]})
+    dataset = TrainingDataset({**coco, "images": coco["images"][:pictures]}, complete(LIGHT))
     chosen = {"training_batch_size": 2, "number_of_workers": 0}
 
     def steps(accumulated: int, rank: int = 0, ranks: int = 1) -> list[tuple[dict, int]]:
@@ -67,7 +67,7 @@ def test_the_processes_share_the_steps_of_one(
 
 
 def test_a_feed_that_continues_gives_the_steps_that_are_left(tiny_prepared: Path) -> None:
-    dataset = InstanceDataset(PreparedDataset.read(tiny_prepared).coco("train"))
+    dataset = TrainingDataset(PreparedDataset.read(tiny_prepared).coco("train"), complete(LIGHT))
     feed = Feed(dataset, complete({"training_batch_size": 2, "number_of_workers": 0}), seed=7)
     numbers = [list(step.batches) for step in feed.epoch(1)]
     assert [list(step.batches) for step in feed.epoch(1, first=4)] == numbers[4:] == [[4], [5]]
