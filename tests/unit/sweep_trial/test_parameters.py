@@ -32,6 +32,7 @@ from maskline.models import build_model
 from maskline.prediction import predict
 from maskline.settings import NOT_YET, TrainingSettings, complete, obstacles
 from maskline.study import seed_of
+from maskline.training_data import TrainingDataset
 
 LIGHT = {
     "model_name": "maskrcnn_resnet18_fpn_light",
@@ -54,7 +55,7 @@ class Two(nn.Module):
         self.seen: list[dict[str, Any]] = []
 
     def forward(self, pictures: list[torch.Tensor], targets: list[dict]) -> dict[str, torch.Tensor]:
-        means = torch.stack([picture.mean() for picture in pictures])
+        means = torch.stack([picture.float().mean() / 255 for picture in pictures])
         loss = (self.weight * means.mean()).sum() + self.bias.sum()
         ids = [int(target["image_id"]) for target in targets]
         self.seen.append({"ids": ids, "means": means, "learns": torch.is_grad_enabled()})
@@ -204,7 +205,7 @@ def started_from(_: Train, chosen: dict, folder: Path) -> bool:
 
 def sizes(_: Train, chosen: dict) -> tuple[int, int]:
     """Height and width of a picture of 40 by 100 pixels, as the network sees it."""
-    images, _targets = light(**chosen).transform([torch.rand(3, 40, 100)])
+    images, _targets = light(**chosen).transform.eval()([torch.rand(3, 40, 100)])
     return tuple(images.image_sizes[0])  # type: ignore[return-value]
 
 
@@ -249,11 +250,9 @@ def pictures_seen(train: Train, chosen: dict) -> list[int]:
 
 def mean_gradient(_: Train, chosen: dict, data: Path) -> tuple[int, bool]:
     """Steps an epoch; whether a step's gradient and loss are means over its pictures, also the last one's."""
-    from maskline.loading import InstanceDataset
-
     coco = PreparedDataset.read(data).coco("train")
-    dataset = InstanceDataset({**coco, "images": coco["images"][:11]})
     settings, model, count, right = complete({**LIGHT, **chosen}), Two(), 0, True
+    dataset = TrainingDataset({**coco, "images": coco["images"][:11]}, settings)
     feed = feeding.Feed(dataset, settings, seed=1)
     gradients = Gradients(model, room.prepare(settings.advanced, torch.device("cpu")), seed=1)
     for step in feed.epoch(1):
