@@ -6,33 +6,26 @@ listing its folders stand there as empty files of the listed size until they are
 names of millions of pictures are on the disk and not in memory. Archives are fetched and unpacked.
 """
 
-import contextlib
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from . import storage
-from .addresses import is_uri, local_path, problem, scheme_of
+from .addresses import is_uri, local_path, problem
 from .annotations import AnnotationSet, Finding, PictureRecord, Refusal, read_annotations
 from .annotations.coco import picture_folders
 from .annotations.formats import choose
 from .annotations.locations import is_remote
-from .annotations.mltable import MLTABLE, load_yaml
-from .annotations.yolo import DATA
 from .archives import is_archive, sole_folder, unpack
 from .errors import DataError, JobError, MissingError
 from .inputs import in_datastore
-from .pictures import SUFFIXES
+from .staging import NAMING, Fetcher
 
-_ANNOTATIONS = frozenset((".json", ".jsonl", ".txt", ".xml", ".yaml", ".yml"))
-_MASK_FOLDERS = frozenset(("masks", "SegmentationObject", "SegmentationClass"))
-_NAMING = ("mltable", "azure_jsonl", "coco")
-"""Formats whose records name their pictures; the others list folders."""
-_LEVELS = 2
-"""Folders above the named one that a format may look into, where the store has them."""
+_MOST_LOOKED = 20
+"""JSON files of a folder up to which it may be one whose records name their pictures; COCO has a few."""
 
 
 @dataclass
@@ -93,6 +86,13 @@ class Reading:
         paths = [Path(os.path.normpath(os.path.join(folder, name))) for folder in folders]
         return [self._uri_of(path.relative_to(data)) for path in paths if path.is_relative_to(data)]
 
+    def try_places(self, record: PictureRecord) -> list[str]:
+        """The same, and nothing for a record whose picture can't be looked for."""
+        try:
+            return self.places(record)
+        except Refusal:
+            return []
+
     def _uri_of(self, below: Path) -> str:
         return storage.join(self.root, *below.parts)
 
@@ -140,14 +140,37 @@ def read_source(
             here = _unpacked(place, kind, staging)
             source.shown = [(str(here), place)]
         else:
-            source.root, below = _split(place)
+            fetcher = Fetcher(place, data)
+            source.root = fetcher.root
             source.shown = [(str(data), source.root)]
-            here = _Fetcher(source.root, data).annotations(below, kind)
+            here = fetcher.annotations(kind)
         source.annotations = read_annotations(here, kind, label_column)
     except DataError as error:
         raise DataError(source.show(str(error))) from error
     source.annotations.source = place
     return source
+
+
+def read_records(
+    place: str, kind: str, label_column: str, staging: Path, properties: Mapping[str, str]
+) -> Reading | None:
+    """As `read_source`, for formats whose records name their pictures; None for those that list a folder.
+
+    Masks and label files of a folder aren't fetched. Archives aren't looked into.
+
+    Raises:
+        DataError, JobError, StorageError: as `read_source`.
+    """
+    place = in_datastore(place, properties)
+    local = local_path(place)
+    if local is not None:
+        if local.is_dir() and choose(local, kind)[1] not in NAMING:
+            return None
+    elif not is_archive(place):
+        fetcher = Fetcher(place, staging / "data")
+        if not fetcher.is_file() and fetcher.look(kind, _MOST_LOOKED) not in NAMING:
+            return None
+    return read_source(place, kind, label_column, staging, properties)
 
 
 def fetch_pictures(source: Reading) -> None:
@@ -233,122 +256,6 @@ def _unpacked(place: str, kind: str, staging: Path) -> Path:
         else:
             break
     return here
-
-
-def _split(place: str) -> tuple[str, tuple[str, ...]]:
-    """A URI as a root, and the path below it: as many levels as a format may look up, and the last name."""
-    scheme, _, rest = place.rstrip("/").partition("://")
-    host, *names = rest.split("/")
-    cut = max(len(names) - 1 - _LEVELS, 0)
-    below = names[cut:]
-    if scheme_of(place) == "http":
-        if urlsplit(place).query or urlsplit(place).fragment:
-            raise DataError(
-                f"{place} has a query, and the files beside it need a plain address; leave it out"
-            )
-        below = [unquote(name) for name in below]
-    if not all(map(_is_plain, below)):
-        raise DataError(f"{place} has an empty name or .. in it; write it plainly")
-    return f"{scheme}://{'/'.join([host, *names[:cut]])}", tuple(below)
-
-
-class _Fetcher:
-    """Brings the annotations of a remote folder below the local folder `data`, which stands for `root`."""
-
-    def __init__(self, root: str, data: Path) -> None:
-        self.root = root
-        self.data = data
-
-    def annotations(self, below: tuple[str, ...], kind: str) -> Path:
-        """Fetch what the reader of the format needs; returns the local file or folder to read."""
-        here = self.data.joinpath(*below)
-        place = self._place(below)
-        if self._is_file(place, below):
-            return self._fetch(below)
-        here.mkdir(parents=True, exist_ok=True)
-        files = []
-        for name, folder in storage.names(place):
-            if folder and _is_plain(name):
-                (here / name).mkdir(exist_ok=True)
-            elif name == MLTABLE or PurePosixPath(name).suffix.lower() in _ANNOTATIONS:
-                files.append((*below, name))
-        self._fetch_all(files)
-        if self._form(here, kind) == "mltable":
-            self._tables(here / MLTABLE, below)
-        elif self._form(here, kind) not in _NAMING:
-            self._tree(below)
-            self._yolo_above(here, below, kind)
-        return here
-
-    def _place(self, below: tuple[str, ...]) -> str:
-        return storage.join(self.root, *below)
-
-    def _is_file(self, place: str, below: tuple[str, ...]) -> bool:
-        if scheme_of(place) != "http":
-            return not storage.is_folder(place)
-        # The web has no folders; what is named like annotations is taken for a file.
-        return bool(below) and (
-            below[-1] == MLTABLE or PurePosixPath(below[-1]).suffix.lower() in _ANNOTATIONS
-        )
-
-    def _fetch(self, below: tuple[str, ...], size: int | None = None) -> Path:
-        return storage.fetch(self._place(below), self.data.joinpath(*below), size)
-
-    def _fetch_all(self, files: list[tuple[str, ...]]) -> None:
-        for _ in storage.in_parallel(self._fetch, files):
-            pass
-
-    def _form(self, here: Path, kind: str) -> str:
-        try:
-            return choose(here, kind)[1]
-        except DataError:
-            return ""
-
-    def _tables(self, file: Path, below: tuple[str, ...]) -> None:
-        """The files that an MLTable names; what is wrong with it is the reader's to say."""
-        entries = load_yaml(file).get("paths")
-        named = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-        files = [str(e["file"]) for e in named if "file" in e]
-        if len(files) < len(named):
-            self._tree(below, pictures=False)
-        for parts in [PurePosixPath(name).parts for name in files if "://" not in name]:
-            if all(map(_is_plain, parts)) and not file.parent.joinpath(*parts).exists():
-                with contextlib.suppress(MissingError):
-                    self._fetch((*below, *parts))
-
-    def _tree(self, below: tuple[str, ...], pictures: bool = True) -> None:
-        """All annotations at any depth, and for each picture a file of its size without content."""
-
-        def bring(entry: storage.Entry) -> None:
-            parts = PurePosixPath(entry.name).parts
-            target = self.data.joinpath(*below, *parts)
-            if not all(map(_is_plain, parts)) or target.exists():
-                return
-            suffix = target.suffix.lower()
-            if suffix in _ANNOTATIONS or (suffix in SUFFIXES and _MASK_FOLDERS & set(parts[:-1])):
-                storage.fetch(entry.place, target, entry.size)
-            elif pictures and suffix in SUFFIXES:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.touch()
-                os.truncate(target, entry.size or 0)
-
-        for _ in storage.in_parallel(bring, storage.listing(self._place(below))):
-            pass
-
-    def _yolo_above(self, here: Path, below: tuple[str, ...], kind: str) -> None:
-        """A folder of pictures may be a part of a YOLO data set, whose data.yaml lies above it."""
-        if kind not in ("yolo", "uri_folder") or self._form(here, "uri_folder"):
-            return
-        for levels in range(1, min(_LEVELS, len(below)) + 1):
-            above = below[:-levels]
-            if storage.exists(self._place((*above, DATA))):
-                self._tree(above)
-                return
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name from a store can be one of a file here, and stays where it is put."""
-    return name not in ("", ".", "..", "/") and "\0" not in name and "/" not in name
 
 
 def clear(staging: Path) -> None:

@@ -13,7 +13,14 @@ from .job import ImageInstanceSegmentationJob
 
 JOURNAL_VARIABLE = "MASKLINE_STAGE_JOURNAL"
 """Environment variable with the file that stages of a local run report to."""
-NAMES = ("data_preparation", "sweep_trial", "trial_selection", "evaluation", "onnx_export")
+NAMES = (
+    "data_snapshot",
+    "data_preparation",
+    "sweep_trial",
+    "trial_selection",
+    "evaluation",
+    "onnx_export",
+)
 
 
 def pack(job: ImageInstanceSegmentationJob) -> str:

@@ -119,6 +119,24 @@ def names(folder: str) -> list[tuple[str, bool]]:
     )
 
 
+def files(folder: str) -> Iterator[Entry]:
+    """The files that a folder holds itself, in no certain order.
+
+    Raises:
+        MissingError: there is no such folder.
+        StorageError: the place can't be reached.
+    """
+    if (path := local_path(folder)) is not None:
+        for file in _local(folder, lambda: [p for p in path.iterdir() if p.is_file()]):
+            yield Entry(str(file), file.name, file.stat().st_size)
+        return
+    prefix = folder.rstrip("/") + "/"
+    for details in _remote(folder, lambda fs, key: fs.ls(key, detail=True)):
+        if details.get("type") != "directory":
+            raw = details["name"].rsplit("/", 1)[-1]
+            yield _entry(prefix + raw, unquote(raw) if scheme_of(folder) == "http" else raw, details)
+
+
 def listing(folder: str) -> Iterator[Entry]:
     """All files below a folder, at any depth, in no certain order.
 

@@ -9,6 +9,7 @@ from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
 from maskline.components.data_preparation.component import data_preparation
+from maskline.components.data_snapshot.component import data_snapshot
 from maskline.components.evaluation.component import evaluation
 from maskline.components.onnx_export.component import onnx_export
 from maskline.components.sweep_trial.component import sweep_trial
@@ -79,12 +80,17 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
     ) -> Outputs:
         run = {"run_root": run_root, "run_name": run_name, "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
+        data = {
+            "training_data": training_data,
+            "validation_data": validation_data,
+            "test_data": test_data,
+        }
+
+        snapshot = data_snapshot(job=job, data_version=data_version, **data)
+        snapshot.set_caching_options(False)
+
         preparation = data_preparation(
-            job=job,
-            training_data=training_data,
-            validation_data=validation_data,
-            test_data=test_data,
-            data_version=data_version,
+            job=snapshot.outputs["data_job"], digest=snapshot.outputs["digest"], **data
         )
         prepared = preparation.outputs["prepared"]
 
@@ -104,7 +110,7 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
 
         exported = onnx_export(job=job, prepared=prepared, model=model).after(evaluated)
 
-        for task in (preparation, trial, selection, evaluated, exported):
+        for task in (snapshot, preparation, trial, selection, evaluated, exported):
             placement.put(task, plan.environment, run_volume, node_selector, tolerations)
 
         return Outputs(

@@ -14,9 +14,6 @@ from .cron import Cron
 from .doctor import require
 from .submission import Experiment, prepare, runtime
 
-SCHEDULED_TIME = "[[ScheduledTime]]"
-"""KFP's macro for the time that a run was meant for; as `data_version` it has each run read the data anew."""
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -64,8 +61,8 @@ class Schedules:
     ) -> Schedule:
         """Run a job again and again.
 
-        Each run reads the data anew: `data_version` is the scheduled time unless it is given. Text in
-        parameters may hold KFP's macros, as in `training_data=s3://bucket/[[ScheduledTime.2006-01-02]]/`.
+        Each run looks at the data anew, and prepares them if they have changed. Text in parameters may hold
+        KFP's macros, as in `training_data=s3://bucket/[[ScheduledTime.2006-01-02]]/`.
 
         Args:
             job: a job.
@@ -85,7 +82,7 @@ class Schedules:
         read = Cron.read(cron)
         if not 1 <= max_concurrency <= 10:
             raise JobError(f"max_concurrency={max_concurrency} is outside [1, 10]; KFP allows no other")
-        made = prepare(job, self.placing, {"data_version": SCHEDULED_TIME, **(parameters or {})})
+        made = prepare(job, self.placing, dict(parameters or {}))
         if check:
             require(self.connection, job, self.placing)
         with Experiment(self.connection, made.experiment) as experiment_id:

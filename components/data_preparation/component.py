@@ -11,19 +11,19 @@ def data_preparation(
     training_data: str,
     validation_data: str,
     test_data: str,
-    data_version: str,
+    digest: str,
     prepared: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
 ) -> None:
     """Read, check and split the annotated pictures.
 
     Args:
-        job: the packed job.
+        job: the packed job, of which the part suffices that data_snapshot hands over.
         training_data: path or URI; takes the place of the job's.
         validation_data: the same; empty to split the training data.
         test_data: the same; empty for none.
-        data_version: any text; KFP's cache forgets the stage when it changes, as it must when the data
-            behind an unchanged path do.
+        digest: what data_snapshot says of the data. Nothing is done with it: KFP's cache takes an earlier
+            result where it is the same, and forgets it where the data behind an unchanged path are others.
         prepared: the prepared data set.
         report: what the data hold and what was wrong with them, as a page.
     """

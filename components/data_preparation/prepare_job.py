@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from maskline.data_job import kind_of
 from maskline.dataset import PreparedDataset
-from maskline.inputs import Input
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.settings import complete
 
@@ -27,10 +27,9 @@ def prepare_job(
     """
     settings = complete(job.fixed_settings())
     return prepare(
-        _source(training, job.training_data),
-        # A path that a scheduler gives for data the job doesn't name is laid out as the training data are.
-        _source(validation, job.validation_data or job.training_data) if validation else None,
-        _source(test, job.test_data or job.training_data) if test else None,
+        Source(training, kind_of(job, "train")),
+        Source(validation, kind_of(job, "validation")) if validation else None,
+        Source(test, kind_of(job, "test")) if test else None,
         out=out,
         label_column=job.target_column_name or "label",
         validation_size=job.validation_data_size,
@@ -41,7 +40,3 @@ def prepare_job(
         materialise=settings.advanced.materialise,
         properties=job.properties,
     )
-
-
-def _source(path: str, described: Input | None) -> Source:
-    return Source(path, str(described.type) if described else "uri_folder")

@@ -12,6 +12,7 @@ import pytest
 
 from maskline import images
 from maskline.components.data_preparation.component import data_preparation
+from maskline.components.data_snapshot.component import data_snapshot
 from maskline.components.evaluation.component import evaluation
 from maskline.components.onnx_export.component import onnx_export
 from maskline.components.sweep_trial.component import sweep_trial
@@ -20,7 +21,7 @@ from maskline.components.trial_selection.component import trial_selection
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {"light": "light", "trainer": "train"}
-DOORS = (data_preparation, evaluation, onnx_export, sweep_trial, trial_selection)
+DOORS = (data_snapshot, data_preparation, evaluation, onnx_export, sweep_trial, trial_selection)
 Stage = list[tuple[str, str]]
 
 
@@ -98,7 +99,8 @@ class TestDockerfile:
 
     def test_it_installs_its_extra(self, name: str) -> None:
         text = " ".join(values(instructions(name), "RUN"))
-        assert re.findall(r'\["optional-dependencies"\]\["(\w+)"\]', text) == [EXTRAS[name]]
+        (extras,) = re.findall(r"for e in \(([^)]*)\)", text)
+        assert re.findall(r'"(\w+)"', extras) == [EXTRAS[name], "s3", "gcs", "azure", "http"]
         assert EXTRAS[name] in PROJECT["optional-dependencies"]
 
     def test_the_labels_name_it(self, name: str) -> None:
@@ -122,7 +124,7 @@ def imports_of(door: Any) -> list[str]:
 
 def test_stages_in_the_light_image_import_nothing_that_it_lacks() -> None:
     light = [door for door in DOORS if door.component_spec.implementation.container.image == images.LIGHT]
-    assert [door.name for door in light] == ["data-preparation", "trial-selection"]
+    assert [door.name for door in light] == ["data-snapshot", "data-preparation", "trial-selection"]
     wanted = ", ".join(module for door in light for module in imports_of(door))
     lacking = "{'torch', 'torchvision', 'onnx', 'onnxruntime', 'safetensors'}"
     script = f"import sys, {wanted}; print(*sorted(sys.modules.keys() & {lacking}))"

@@ -23,14 +23,12 @@ def client(cluster_file: Write) -> maskline.Client:
     return maskline.Client(cluster_file())
 
 
-def test_a_schedule_reads_the_data_anew_and_makes_nothing_up(
-    client: maskline.Client, job: Job, kfp: KfpApi
-) -> None:
+def test_a_schedule_makes_nothing_up(client: maskline.Client, job: Job, kfp: KfpApi) -> None:
     made = client.schedules.create(job, "30 3 * * 1")
     (kept,) = kfp.schedules.values()
     assert kept.trigger.cron_schedule.cron == "0 30 3 * * 1"
     assert (kept.no_catchup, kept.max_concurrency, kept.mode) == (True, "1", "ENABLE")
-    assert kept.runtime_config.parameters == {"data_version": "[[ScheduledTime]]"}
+    assert kept.runtime_config.parameters == {}
     assert kept.pipeline_spec["pipeline_spec"]["root"]
     assert made.schedule_id == kept.recurring_run_id
     assert made.next is not None

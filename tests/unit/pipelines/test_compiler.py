@@ -43,7 +43,10 @@ def test_the_journey(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
     tasks = ir["root"]["dag"]["tasks"]
     after = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
     (loop,) = [name for name in after if name.startswith("for-loop")]
-    assert after["data-preparation"] == set()
+    assert after["data-snapshot"] == set()
+    assert after["data-preparation"] == {"data-snapshot"}
+    caching = {name: task.get("cachingOptions", {}).get("enableCache", False) for name, task in tasks.items()}
+    assert (caching["data-snapshot"], caching["data-preparation"]) == (False, True)
     assert after[loop] == {"data-preparation"}
     assert after["trial-selection"] == {"data-preparation", loop}
     assert after["evaluation"] == {"data-preparation", "trial-selection"}

@@ -1,0 +1,1 @@
+"""What the data are just now, in one short text."""
