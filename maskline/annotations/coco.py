@@ -149,9 +149,7 @@ def _read_annotation(
         if key in seen:
             raise Refusal("duplicate_id", f"id={key!r} is taken by an earlier annotation")
         if _is_id(category) and category in unusable:
-            raise Refusal(
-                "bad_category", f"category_id={short(category)} is of a category without a usable name"
-            )
+            raise Refusal("bad_category", f"category_id={short(category)} has no name that can be used")
         if not _is_id(category) or category not in categories:
             raise Refusal("unknown_category", f"category_id={short(category)} is not among the categories")
         shape = _shape(found, annotation.get("segmentation"), where)
