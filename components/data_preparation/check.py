@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -16,6 +15,7 @@ from maskline.errors import DataError
 from maskline.pictures import PictureHeader, open_upright, read_header
 
 from .duplicates import fingerprint
+from .workers import in_order
 
 Verify = Literal["header", "scaled", "full"]
 
@@ -78,16 +78,17 @@ def check(found: AnnotationSet, verify: Verify = "scaled") -> tuple[list[Checked
 
     Returns:
         The sound pictures in the order of `CheckedPicture.key`, and all findings, the reader's included.
+
+    Raises:
+        StageError: a process that looks at pictures was killed.
     """
     findings = list(found.findings)
     pictures = []
     look = partial(_check_picture, pixel_units=found.pixel_units, verify=verify)
-    # Decoding and hashing release the interpreter's lock, so threads use all cores.
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for picture, new in pool.map(look, found.pictures):
-            findings += new
-            if picture is not None:
-                pictures.append(picture)
+    for picture, new in in_order(look, found.pictures, lambda record: record.where):
+        findings += new
+        if picture is not None:
+            pictures.append(picture)
     return sorted(pictures, key=lambda p: p.key), findings
 
 

@@ -3,13 +3,14 @@
 import argparse
 import sys
 
-from . import light_model, orchestration, pasting, startup
+from . import light_model, orchestration, pasting, preparation, startup
 from .harness import run
 
 BENCHMARKS = {
     "light_model": light_model.measure,
     "orchestration": orchestration.measure,
     "pasting": pasting.measure,
+    "preparation": preparation.measure,
     "startup": startup.measure,
 }
 
