@@ -23,7 +23,7 @@ def _say(text: str) -> None:
 
 @app.command(epilog="Example: `maskline convert data out --to coco`")
 def convert(
-    source: Annotated[str, typer.Argument(help="Folder or file of annotated pictures.", metavar="SRC")],
+    source: Annotated[str, typer.Argument(help="Folder, file, archive or URI.", metavar="SRC")],
     folder: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.", metavar="DST")],
     to: Annotated[Literal["azure", "coco", "yolo"], typer.Option(help="Form to write.")],
     kind: Annotated[
@@ -60,7 +60,7 @@ def convert(
 
 @app.command(epilog="Example: `maskline inspect data -o report.html`")
 def inspect(
-    path: Annotated[str, typer.Argument(help="Folder or file of annotated pictures.", metavar="PATH")],
+    path: Annotated[str, typer.Argument(help="Folder, file, archive or URI.", metavar="PATH")],
     kind: Type = "uri_folder",
     output: Annotated[
         list[Path] | None,

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -11,10 +12,11 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from maskline.annotations import Finding, read_annotations
+from maskline.annotations import Finding
 from maskline.annotations.outlines import is_hole, outlines
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_header
+from maskline.sources import clear, fetch_pictures, read_source
 
 from .check import CheckedObject, CheckedPicture, Verify, check
 from .forms import IMAGES, Named, write_azure, write_coco, write_yolo
@@ -65,7 +67,7 @@ def convert(
     their paths below the folder that is common to all, without folders called `images`.
 
     Args:
-        source: file or folder of annotations.
+        source: path or URI of a file, a folder or an archive of annotations.
         folder: where to write; new or empty.
         target: the form to write.
         kind: type of the source, see `maskline.annotations.KINDS`.
@@ -76,11 +78,33 @@ def convert(
 
     Raises:
         DataError: nothing can be used, an argument is wrong, or the folder isn't empty.
+        StorageError: a store can't be reached.
     """
     folder = Path(folder)
     _refuse(folder, target, carry, prefix)
-    found = read_annotations(source, kind, label_column)
-    pictures, findings = check(found, verify)
+    staging = Path(tempfile.mkdtemp(prefix="maskline-convert-"))
+    try:
+        reading = read_source(source, kind, label_column, staging)
+        if reading.staging is not None and carry == "link":
+            raise DataError(f"pictures of {source} must be fetched or unpacked; use --pictures copy")
+        fetch_pictures(reading)
+        pictures, findings = check(reading.annotations, verify)
+        findings = reading.show_all(findings)
+        return _write(source, folder, target, carry, prefix, pictures, findings, reading.annotations.parts)
+    finally:
+        clear(staging)
+
+
+def _write(
+    source: str,
+    folder: Path,
+    target: Target,
+    carry: Carry,
+    prefix: str,
+    pictures: Sequence[CheckedPicture],
+    findings: Sequence[Finding],
+    parts: Sequence[str],
+) -> Conversion:
     if not pictures:
         worst = "; ".join(str(f) for f in [f for f in findings if f.lost][:_SHOWN])
         raise DataError(f"{source} has no picture that can be used; {worst}")
@@ -102,7 +126,7 @@ def convert(
         sum(o.crowd for o in objects),
         count_kinds(findings),
         sum(f.lost for f in findings),
-        tuple(_notes(found.parts, target, named, objects)),
+        tuple(_notes(parts, target, named, objects)),
     )
     _write_conversion(done, source, target, findings)
     return done

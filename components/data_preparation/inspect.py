@@ -61,6 +61,7 @@ def inspect(
 
     Raises:
         DataError: the annotations can't be read at all, or an output has another suffix.
+        StorageError: a store can't be reached.
     """
     for output in outputs:
         if output.suffix.lower() not in OUTPUTS:

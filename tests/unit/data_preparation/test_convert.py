@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as api
 from pycocotools.coco import COCO
 
+from maskline import storage
 from maskline.annotations import read_annotations
 from maskline.annotations.outlines import bridged, is_hole
 from maskline.components.data_preparation.convert import TARGETS, convert
@@ -28,19 +30,13 @@ def _digest(source, out):
     return prepare(Source(str(source)), out=out, max_bad_fraction=1).digest
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_crowds_holes_and_parts_stay_bit_by_bit(target, crowd, tmp_path):
-    done = convert(crowd, tmp_path / "new", target)
-    assert (done.pictures, done.objects, done.crowds, done.lost) == (40, 303, 3, 0)
-    assert _digest(tmp_path / "new", tmp_path / "a") == _digest(crowd, tmp_path / "b")
-
-
-def test_a_round_trip_through_all_forms(crowd, tmp_path):
-    place = crowd
-    for target in (*TARGETS, "azure"):
-        convert(place, tmp_path / f"{target}{len(place)}", target, carry="link")
-        place = str(tmp_path / f"{target}{len(place)}")
-    assert _digest(place, tmp_path / "a") == _digest(crowd, tmp_path / "b")
+def test_crowds_holes_and_parts_stay_bit_by_bit_through_all_forms(crowd, tmp_path):
+    place, expected = crowd, _digest(crowd, tmp_path / "expected")
+    for target in TARGETS:
+        done = convert(place, tmp_path / target, target, carry="link")
+        assert (done.pictures, done.objects, done.crowds, done.lost) == (40, 303, 3, 0)
+        place = str(tmp_path / target)
+        assert _digest(place, tmp_path / "out") == expected
 
 
 def test_azures_rings_mean_the_same_under_xor(crowd, tmp_path):
@@ -192,6 +188,23 @@ def test_a_prefix_stands_before_the_names(tmp_path, write_lines):
     lines = (tmp_path / "new/annotations.jsonl").read_text().splitlines()
     urls = {json.loads(line)["image_url"] for line in lines}
     assert urls == {prefix + "images/sub/a b.png", prefix + "images/c.png"}
+
+
+def test_archives_and_buckets_are_converted_too(crowd, tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(crowd, "coco_crowd")
+    done = convert(str(tmp_path / "a.tar.gz"), tmp_path / "new", "azure")
+    assert (done.pictures, done.objects, done.crowds) == (40, 303, 3)
+    assert _digest(tmp_path / "new", tmp_path / "out") == _digest(crowd, tmp_path / "b")
+    with pytest.raises(DataError, match="must be fetched or unpacked; use --pictures copy"):
+        convert(str(tmp_path / "a.tar.gz"), tmp_path / "links", "azure", carry="link")
+    found = json.loads((tmp_path / "new/conversion.json").read_text())
+    assert "maskline-convert-" not in json.dumps(found)
+    store = storage.join("memory://convert", tmp_path.name)
+    for file in (p for p in (tmp_path / "new").rglob("*") if p.is_file() and p.name != "conversion.json"):
+        storage.put(file, storage.join(store, *file.relative_to(tmp_path / "new").parts))
+    convert(store, tmp_path / "again", "coco")
+    assert _digest(tmp_path / "again", tmp_path / "out") == _digest(crowd, tmp_path / "b")
 
 
 def test_what_is_refused(tmp_path, write_lines):

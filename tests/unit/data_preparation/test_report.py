@@ -2,6 +2,7 @@
 
 import json
 import re
+import tarfile
 
 import numpy as np
 import pytest
@@ -174,6 +175,17 @@ def test_inspect_of_data_without_a_sound_picture(tmp_path, write_lines):
     assert len(found.problems) == 1
     assert found.described["splits"]["train"]["pictures"] == 0
     assert (tmp_path / "a.html").is_file()
+
+
+def test_inspect_looks_into_archives(shared_data, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(shared_data / "fruits_nuts", "fruits_nuts")
+    found = inspect(Source(str(tmp_path / "a.tar")), [tmp_path / "a.html"])
+    assert found.problems == ()
+    assert sum(split["pictures"] for split in found.described["splits"].values()) == 18
+    page = (tmp_path / "a.html").read_text()
+    assert "can&#39;t be opened" not in page
+    assert "maskline-inspect-" not in page
 
 
 def test_inspect_refuses_other_outputs(tmp_path, write_lines):
