@@ -2,7 +2,7 @@
 
 This file is the whole of it, and published on purpose: with the same version, facts and seed, trials that
 run one at a time are the same. A sweep begins with the strongest known defaults, a trial each, and goes on
-with Bayesian sampling around them; a policy ends trials that stay behind. Whatever the job fixes in
+with Bayesian sampling around them; a bandit ends trials that stay far behind. Whatever the job fixes in
 training_parameters is taken as it is, and left out of the space.
 
 Models    by memory of the GPU and number of pictures: the first is the safest choice, the last the largest
@@ -14,13 +14,13 @@ Optimiser a sub-space for each of sgd and adamw, since their learning rates have
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from .search_space import Choice, LogUniform, SearchSpace
 from .settings import complete, weights_wanted
-from .sweep import EarlyTerminationPolicy, MedianStoppingPolicy
+from .sweep import BanditPolicy, EarlyTerminationPolicy
 
 VERSION = 1
 """Of the rules in this file; told with every sweep, and raised when another sweep would come out."""
@@ -28,8 +28,9 @@ LIGHT = "maskrcnn_resnet18_fpn_light"
 OBJECT_SIDE = 32
 """Pixels that the median object should measure: what the finest level of the pyramid is made for."""
 PICTURES_SEEN = 6000
-POLICY = MedianStoppingPolicy(evaluation_interval=1, delay_evaluation=5)
-"""What ends trials early, as `make bench ONLY=early_termination` measures it on recorded trainings."""
+SLACK_FACTOR = 0.75
+TRUSTED_FROM = 0.4
+"""Share of a training's evaluations after which scores are compared: before, they say little of its end."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Strategy:
     facts: Facts
     firsts: tuple[tuple[int, Mapping[str, Any]], ...]
     spaces: tuple[SearchSpace, ...]
-    policy: EarlyTerminationPolicy = field(default=POLICY)
+    policy: EarlyTerminationPolicy
     version: int = VERSION
 
     def text(self, trials: int) -> str:
@@ -136,8 +137,10 @@ def strategy(facts: Facts, fixed: Mapping[str, Any]) -> Strategy:
             first |= {"layers_to_freeze": 2} if pretrained else {}
             drawn = {k: v for k, v in first.items() if k not in fixed and k in spaces[-1].knobs}
             firsts.append((place, index, {"optimizer": kind, **drawn}))
+    known = complete({"number_of_epochs": _epochs(facts), **fixed})
+    ends = policy(known.number_of_epochs // known.evaluation_frequency)
     ordered = sorted(firsts, key=lambda first: first[:2])  # each model with its optimisers, best model first
-    return Strategy(facts, tuple((index, values) for _, index, values in ordered), tuple(spaces))
+    return Strategy(facts, tuple((index, values) for _, index, values in ordered), tuple(spaces), ends)
 
 
 _RATES: Mapping[bool, Mapping[str, tuple[float, float, float]]] = {
@@ -146,6 +149,16 @@ _RATES: Mapping[bool, Mapping[str, tuple[float, float, float]]] = {
 }
 """Whether training starts from weights -> optimiser -> least, default and greatest learning rate; the better
 optimiser first."""
+
+
+def policy(evaluations: int) -> EarlyTerminationPolicy:
+    """What ends trials early: `make bench ONLY=early_termination` measures it on recorded trainings.
+
+    Args:
+        evaluations: of a whole training.
+    """
+    delay = math.ceil(TRUSTED_FROM * evaluations)
+    return BanditPolicy(slack_factor=SLACK_FACTOR, evaluation_interval=1, delay_evaluation=delay)
 
 
 def models(memory: float, pictures: int) -> list[str]:

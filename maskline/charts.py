@@ -259,8 +259,8 @@ def early_termination(
     axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric, parse_math=False)
-    share = f", {done} of {whole} epochs trained ({done / whole:.0%})" if whole else ""
-    axes.set_title(f"{ended} of {len(trials)} trials ended early{share}", color=theme.ink)
+    share = f": {done} of {whole} epochs ({done / whole:.0%})" if whole else ""
+    axes.set_title(f"{ended} of {len(trials)} ended early{share}", color=theme.ink)
     return figure
 
 
@@ -289,7 +289,7 @@ def _heights(column: Sequence[Any]) -> list[float]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else _clip(str(value), 22)
+    return f"{value:.3g}" if isinstance(value, float) else _clip(str(value).removeprefix("maskrcnn_"), 15)
 
 
 def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:

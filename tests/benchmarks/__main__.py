@@ -3,15 +3,17 @@
 import argparse
 import sys
 
-from . import light_model, orchestration, pasting, preparation, startup
+from . import early_termination, light_model, orchestration, pasting, preparation, startup, study_cost
 from .harness import run
 
 BENCHMARKS = {
+    "early_termination": early_termination.measure,
     "light_model": light_model.measure,
     "orchestration": orchestration.measure,
     "pasting": pasting.measure,
     "preparation": preparation.measure,
     "startup": startup.measure,
+    "study_cost": study_cost.measure,
 }
 
 if __name__ == "__main__":

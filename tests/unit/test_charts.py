@@ -113,7 +113,7 @@ def test_numbers_are_grouped_by_quartiles():
 
 def test_early_termination_counts_epochs():
     axes = early_termination([swept(0, 0.4), ENDED, DEAD], None, "mask AP").axes[0]
-    assert axes.get_title() == "1 of 3 trials ended early, 6 of 8 epochs trained (75%)"
+    assert axes.get_title() == "1 of 3 ended early: 6 of 8 epochs (75%)"
     crosses = [line for line in axes.get_lines() if line.get_marker() == "x"]
     assert [(int(c.get_xdata()[0]), c.get_ydata()[0]) for c in crosses] == [(2, 0.1)]
 

@@ -1,0 +1,68 @@
+"""What early termination costs and saves, on learning curves that were recorded from real trainings.
+
+`learning_curves.json` holds them: `record_curves` says how they were made. A sweep is replayed by giving its
+trials in some order, one at a time, to a policy, which sees what the trials before it did, up to where they
+were ended. A sweep is as good as the full budget's if its best score is within 0.005 of the best of all.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+from maskline.automode import policy
+from maskline.components.sweep_trial.early_termination import why_ended
+from maskline.sweep import (
+    AshaPolicy,
+    BanditPolicy,
+    EarlyTerminationPolicy,
+    MedianStoppingPolicy,
+    TruncationSelectionPolicy,
+)
+
+from .harness import Figure
+
+CURVES = Path(__file__).with_name("learning_curves.json")
+ORDERS = 200
+NEAR = 0.005
+Curve = list[float]
+OTHERS: dict[str, EarlyTerminationPolicy | None] = {
+    "none": None,
+    "bandit, Azure's samples": BanditPolicy(slack_factor=0.2, evaluation_interval=2, delay_evaluation=6),
+    "median, Azure's advice": MedianStoppingPolicy(evaluation_interval=1, delay_evaluation=5),
+    "truncation 20 %, delay 5": TruncationSelectionPolicy(truncation_percentage=20, delay_evaluation=5),
+    "truncation 50 %, delay 5": TruncationSelectionPolicy(truncation_percentage=50, delay_evaluation=5),
+    "asha": AshaPolicy(),
+    "asha, delay 5": AshaPolicy(delay_evaluation=5),
+}
+
+
+def measure() -> Iterator[Figure]:
+    """Share of the epochs that AutoMode's policy spends, and how often it finds the best."""
+    curves = [record["scores"] for record in json.loads(CURVES.read_text(encoding="utf-8"))["trainings"]]
+    print(f"{len(curves)} recorded trainings, {ORDERS} orders: epochs spent, best found")
+    for name, other in OTHERS.items():
+        spent, found = replay(other, curves)
+        print(f"  {name:<28}{spent:>7.1%}{found:>8.1%}")
+    spent, found = replay(policy(max(map(len, curves))), curves)
+    print(f"  {'AutoMode':<28}{spent:>7.1%}{found:>8.1%}")
+    yield Figure("early_termination.epochs", spent, 0.55, "lower", "no policy")
+    yield Figure("early_termination.best_found", found, 0.95, "higher", "no policy")
+
+
+def replay(policy: EarlyTerminationPolicy | None, curves: list[Curve]) -> tuple[float, float]:
+    """Mean share of epochs spent, and share of orders in which a score near the best was found."""
+    chance, full, best = random.Random(0), sum(map(len, curves)), max(map(max, curves))
+    outcomes = [_sweep(policy, chance.sample(curves, len(curves))) for _ in range(ORDERS)]
+    return fmean(spent / full for spent, _ in outcomes), fmean(top >= best - NEAR for _, top in outcomes)
+
+
+def _sweep(policy: EarlyTerminationPolicy | None, order: list[Curve]) -> tuple[int, float]:
+    """Epochs spent and best score of one sweep."""
+    seen: list[Curve] = []
+    for curve in order:
+        ends = range(1, len(curve) + 1) if policy else ()
+        last = next((k for k in ends if policy and why_ended(policy, curve[:k], seen)), len(curve))
+        seen.append(curve[:last])
+    return sum(map(len, seen)), max(map(max, seen))
