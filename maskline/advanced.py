@@ -34,6 +34,9 @@ class AdvancedSettings(BaseModel):
     verify: Literal["header", "scaled", "full"] = "scaled"
     """How far pictures are checked before training: `header` reads sizes only, `scaled` decodes JPEG files at
     an eighth of their size and all others in full, `full` decodes everything at full size."""
+    group_column: str | None = None
+    """A field of Azure's records, COCO's images or LabelMe's files, or `folder`: pictures with the same value
+    in it stay together when data are split."""
     materialise: bool | None = None
     """Copy pictures into the prepared data set, so that it can be moved. Left out, those are copied that had
     to be fetched or unpacked, and pictures on this machine or a volume stay where they are."""

@@ -11,7 +11,7 @@ from .job import ImageInstanceSegmentationJob
 from .settings import complete
 
 SETTINGS = ("random_seed",)
-ADVANCED = ("max_bad_fraction", "verify", "materialise")
+ADVANCED = ("max_bad_fraction", "verify", "materialise", "group_column")
 FIELDS = (
     "training_data",
     "validation_data",

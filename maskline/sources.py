@@ -112,6 +112,7 @@ def read_source(
     label_column: str,
     staging: Path,
     properties: Mapping[str, str] | None = None,
+    group_column: str | None = None,
 ) -> Reading:
     """Read annotations wherever they lie; pictures aren't fetched, see `fetch_pictures`.
 
@@ -121,6 +122,7 @@ def read_source(
         label_column: see `read_annotations`.
         staging: folder for what must be fetched or unpacked; made if need be.
         properties: the job's, which say where datastores lie.
+        group_column: see `read_annotations`.
 
     Raises:
         DataError: see `read_annotations`; names places as the user knows them.
@@ -131,7 +133,7 @@ def read_source(
     place = in_datastore(place, properties)
     local = local_path(place)
     if local is not None and not is_archive(place):
-        found = read_annotations(local if is_uri(place) else place, kind, label_column)
+        found = read_annotations(local if is_uri(place) else place, kind, label_column, group_column)
         return Reading(found, staging, properties=properties) if _names_uris(found) else Reading(found)
     data = staging / "data"
     source = Reading(AnnotationSet(place, pixel_units=False), staging, staged=True, properties=properties)
@@ -144,7 +146,7 @@ def read_source(
             source.root = fetcher.root
             source.shown = [(str(data), source.root)]
             here = fetcher.annotations(kind)
-        source.annotations = read_annotations(here, kind, label_column)
+        source.annotations = read_annotations(here, kind, label_column, group_column)
     except DataError as error:
         raise DataError(source.show(str(error))) from error
     source.annotations.source = place

@@ -44,6 +44,7 @@ class CheckedPicture:
         width, height: of the upright picture, in pixels.
         sha256: of the file's bytes.
         objects: empty for a background picture.
+        groups: of pictures that stay together in a split.
         look: what it looks like, see `duplicates.fingerprint`; None if that wasn't looked at.
     """
 
@@ -54,6 +55,7 @@ class CheckedPicture:
     sha256: str
     objects: tuple[CheckedObject, ...]
     look: NDArray[np.bool_] | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, bool, str], ...]]:
@@ -111,7 +113,8 @@ def _check_picture(
         return None, findings
     ordered = tuple(objects[key] for key in sorted(objects))
     width, height = header.width, header.height
-    return CheckedPicture(record.file, record.where, width, height, digest, ordered, seen), findings
+    seen_as = (record.file, record.where, width, height, digest, ordered, seen, record.groups)
+    return CheckedPicture(*seen_as), findings
 
 
 def _open(record: PictureRecord, verify: Verify) -> tuple[PictureHeader, str, NDArray[np.bool_] | None]:

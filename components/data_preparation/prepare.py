@@ -1,6 +1,5 @@
 """From annotations of any format to one checked, split data set."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -15,8 +14,9 @@ from maskline.sources import clear, fetch_pictures, read_source
 
 from .check import CheckedPicture, Verify, check
 from .duplicates import copies
+from .groups import shared_groups, units
 from .place import place_pictures
-from .split import Unit, split
+from .split import split
 from .write import count_kinds, write, write_findings
 
 DEFAULT_VALIDATION_SIZE = 0.2
@@ -47,6 +47,7 @@ def prepare(
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
     verify: Verify = "scaled",
     materialise: bool | None = None,
+    group_column: str | None = None,
     properties: Mapping[str, str] | None = None,
 ) -> PreparedDataset:
     """Read, check and split annotated pictures, and write the prepared data set.
@@ -70,6 +71,7 @@ def prepare(
         verify: how far pictures are looked at, see `check`.
         materialise: whether pictures are copied into the prepared data set. None copies those only that had
             to be fetched or unpacked; False refuses them.
+        group_column: pictures with the same value in it stay together; see `read_annotations`.
         properties: the job's, which say where datastores lie.
 
     Raises:
@@ -93,7 +95,7 @@ def prepare(
                 continue
             try:
                 splits[name], found, reason = read_part(
-                    source, label_column, folder, name, max_bad_fraction, verify, properties
+                    source, label_column, folder, name, max_bad_fraction, verify, properties, group_column
                 )
                 findings += found
                 problems += [reason] if reason else []
@@ -138,6 +140,7 @@ def read_part(
     max_bad_fraction: float,
     verify: Verify,
     properties: Mapping[str, str] | None = None,
+    group_column: str | None = None,
 ) -> tuple[list[CheckedPicture], list[Finding], str]:
     """Read and check one part of the data, and list its findings in the folder.
 
@@ -152,7 +155,7 @@ def read_part(
         StorageError: a store can't be reached.
     """
     staging = folder.absolute() / STAGING / part
-    reading = read_source(source.path, source.kind, label_column, staging, properties)
+    reading = read_source(source.path, source.kind, label_column, staging, properties, group_column)
     fetch_pictures(reading)
     pictures, findings = check(reading.annotations, verify)
     findings = reading.show_all(findings)
@@ -209,13 +212,11 @@ def divide(
 def _hold_out(
     pictures: list[CheckedPicture], fraction: float, seed: int
 ) -> tuple[list[CheckedPicture], list[CheckedPicture]]:
-    """Split pictures; copies of one picture stay together."""
-    classes: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        classes[picture.sha256] |= picture.classes
-    held = split([Unit(key, found) for key, found in classes.items()], fraction, seed)
-    staying = [p for p in pictures if p.sha256 not in held]
-    return staying, [p for p in pictures if p.sha256 in held]
+    """Split pictures; copies of one picture stay together, and so do groups."""
+    together, keys = units(pictures)
+    held = split(together, fraction, seed)
+    staying = [p for p in pictures if keys[p.sha256] not in held]
+    return staying, [p for p in pictures if keys[p.sha256] in held]
 
 
 def compare(splits: dict[str, list[CheckedPicture]]) -> list[Finding]:
@@ -224,6 +225,7 @@ def compare(splits: dict[str, list[CheckedPicture]]) -> list[Finding]:
     known = {name for p in splits["train"] for name in p.classes}
     for one, other in combinations(splits, 2):
         findings += _shared(one, splits[one], other, splits[other])
+        findings += shared_groups(one, splits[one], other, splits[other])
     for part in [name for name in splits if name != "train"]:
         for name in sorted({c for p in splits[part] for c in p.classes} - known):
             what = f"class {name!r} is in {part} data and not in training data, so it can't be learnt"

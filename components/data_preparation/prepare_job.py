@@ -38,5 +38,6 @@ def prepare_job(
         max_bad_fraction=settings.advanced.max_bad_fraction,
         verify=settings.advanced.verify,
         materialise=settings.advanced.materialise,
+        group_column=settings.advanced.group_column,
         properties=job.properties,
     )

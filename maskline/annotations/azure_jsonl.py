@@ -15,14 +15,16 @@ from maskline.errors import DataError
 
 from .locations import local_file
 from .mltable import MLTable
-from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_crowd
+from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_crowd, read_group
 from .shapes import ShapeError, read_polygon, short
 
 LONGEST_LINE = 32 << 20
 """Bytes of the longest line that is read; a picture with 5,000 objects needs about 20 MB."""
 
 
-def read_azure_jsonl(table: MLTable, source: str, label_column: str = "label") -> AnnotationSet:
+def read_azure_jsonl(
+    table: MLTable, source: str, label_column: str = "label", group_column: str | None = None
+) -> AnnotationSet:
     """Read the JSON Lines files of a table.
 
     `image_url` is a path relative to the folder of its file, `azureml:` before such a path, an absolute
@@ -33,6 +35,7 @@ def read_azure_jsonl(table: MLTable, source: str, label_column: str = "label") -
         table: the files and how to read them.
         source: path that the user named.
         label_column: name of the key that holds the objects.
+        group_column: name of the key that holds the group of a picture.
 
     Raises:
         DataError: no record has the label column; or a line is no JSON and the table is strict.
@@ -41,7 +44,7 @@ def read_azure_jsonl(table: MLTable, source: str, label_column: str = "label") -
     seen: set[str] = set()
     for file in table.files:
         for where, line in _lines(file):
-            _read_line(found, file, where, line, table.encoding, label_column, seen)
+            _read_line(found, file, where, line, table.encoding, label_column, group_column, seen)
     broken = [f for f in found.findings if f.kind == "bad_line"]
     if table.strict and broken:
         listed = "; ".join(f"{f.where}: {f.what}" for f in broken[:5])
@@ -74,6 +77,7 @@ def _read_line(
     line: bytes,
     encoding: str,
     label_column: str,
+    group_column: str | None,
     seen: set[str],
 ) -> None:
     if not line.strip():
@@ -90,6 +94,7 @@ def _read_line(
     labels = record[label_column]
     found.records += len(labels)
     picture.listed = len(labels)
+    picture.groups = read_group(record, group_column)
     for number, label in enumerate(labels, 1):
         _read_object(found, picture, label, f"{where} object {number}")
     found.pictures.append(picture)

@@ -13,11 +13,11 @@ from typing import Any
 from maskline.errors import DataError
 
 from .locations import local_file
-from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_crowd
+from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_crowd, read_group
 from .shapes import Shape, ShapeError, read_polygon, read_rle, short
 
 
-def read_coco(file: Path, source: str) -> AnnotationSet:
+def read_coco(file: Path, source: str, group_column: str | None = None) -> AnnotationSet:
     """Read a COCO file.
 
     `file_name` is relative. It is looked for in the folder of the JSON file, in its sub-folders `images/`
@@ -27,6 +27,7 @@ def read_coco(file: Path, source: str) -> AnnotationSet:
     Args:
         file: the JSON file.
         source: path that the user named.
+        group_column: name of the key of an image that holds its group.
 
     Raises:
         DataError: the file is no JSON, has no list of images, annotations or categories, or no image.
@@ -35,7 +36,7 @@ def read_coco(file: Path, source: str) -> AnnotationSet:
     found = AnnotationSet(source, pixel_units=True)
     found.records = len(data["images"]) + len(data["annotations"])
     categories, unusable = _categories(found, file, data["categories"])
-    pictures = _pictures(found, file, data["images"])
+    pictures = _pictures(found, file, data["images"], group_column)
     refused = {i["id"] for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id"))} - set(pictures)
     seen: set[Any] = set()
     for position, annotation in enumerate(data["annotations"]):
@@ -86,7 +87,9 @@ def _categories(found: AnnotationSet, file: Path, categories: list[Any]) -> tupl
     return names, unusable - set(names)
 
 
-def _pictures(found: AnnotationSet, file: Path, images: list[Any]) -> dict[Any, PictureRecord]:
+def _pictures(
+    found: AnnotationSet, file: Path, images: list[Any], group_column: str | None
+) -> dict[Any, PictureRecord]:
     folders = picture_folders(file)
     pictures: dict[Any, PictureRecord] = {}
     for position, image in enumerate(images):
@@ -99,6 +102,7 @@ def _pictures(found: AnnotationSet, file: Path, images: list[Any]) -> dict[Any, 
                 raise Refusal("duplicate_id", f"the id is taken by {pictures[key].file!r}")
             path = local_file(image.get("file_name"), folders, absolute=False)
             pictures[key] = PictureRecord(path, where, _side(image, "width"), _side(image, "height"))
+            pictures[key].groups = read_group(image, group_column)
         except Refusal as refusal:
             found.refuse(refusal.kind, where, refusal.what, "picture")
     return pictures

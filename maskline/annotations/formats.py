@@ -23,6 +23,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 KINDS = (*FORMATS, "uri_folder", "uri_file")
 """What `Input.type` may be: a format, or `uri_folder` and `uri_file` for the one that is found."""
 
+FOLDER = "folder"
+"""Group column of formats without fields: pictures of one folder belong together."""
 _KNOWN = (
     "an MLTable file (mltable), *.jsonl (azure_jsonl), *.json with images and annotations (coco), "
     "JPEGImages/ and SegmentationObject/ (pascal_voc), NAME/images/ and NAME/masks/ (instance_masks), "
@@ -31,7 +33,10 @@ _KNOWN = (
 
 
 def read_annotations(
-    path: str | Path, kind: str = "uri_folder", label_column: str = "label"
+    path: str | Path,
+    kind: str = "uri_folder",
+    label_column: str = "label",
+    group_column: str | None = None,
 ) -> AnnotationSet:
     """Read annotations of any format: a file, or a folder that holds exactly one set of them.
 
@@ -42,6 +47,8 @@ def read_annotations(
         path: local file or folder; `file://` and `azureml:./path` are understood.
         kind: one of KINDS.
         label_column: the key that holds the objects of an Azure record (`target_column_name`).
+        group_column: the field that holds the group of a picture: a key of an Azure record, of a COCO image
+            or of a LabelMe file; or `folder`, where no record has a key of that name: the folder it lies in.
 
     Raises:
         DataError: nothing is there, the format isn't clear, or the file can't be read at all. Single records
@@ -53,31 +60,51 @@ def read_annotations(
     if not place.exists():
         raise DataError(f"{path} is not there; name a local file or folder with annotations")
     file, form = choose(place, kind)
-    found = _read(file, form, str(path), label_column, place)
+    found = _read(file, form, str(path), label_column, place, group_column)
     found.form, found.file = form, str(file)
     if not found.records:
         raise DataError(f"{file} holds no records; there is nothing to learn from")
+    if group_column:
+        _check_groups(found, group_column)
     found.unite_repeated()
     return found
 
 
-def _read(file: Path, form: Format, source: str, label_column: str, place: Path) -> AnnotationSet:
+def _check_groups(found: AnnotationSet, column: str) -> None:
+    """Fill in folders where they are the groups, and list the pictures without one."""
+    if not any(picture.groups for picture in found.pictures):
+        if column != FOLDER or found.form == "instance_masks":
+            raise DataError(
+                f"{found.file}: no picture has group_column={column!r}; name a field of Azure's records, of "
+                f"COCO's images or of LabelMe's files, or {FOLDER} where pictures lie in folders by group"
+            )
+        for picture in found.pictures:
+            picture.groups = (os.path.dirname(picture.file),)
+    for picture in found.pictures:
+        if not picture.groups:
+            what = f"the picture has no value in group_column={column!r}"
+            found.note("no_group", picture.where, what, "split by itself")
+
+
+def _read(
+    file: Path, form: Format, source: str, label_column: str, place: Path, group_column: str | None
+) -> AnnotationSet:
     match form:
         case "coco":
-            return read_coco(file, source)
+            return read_coco(file, source, group_column)
         case "pascal_voc":
             return read_pascal_voc(file, source)
         case "instance_masks":
             return read_instance_masks(file, source)
         case "labelme":
-            return read_labelme(file, source)
+            return read_labelme(file, source, group_column)
         case "yolo":
             inside = place.is_dir() and place != file.parent
             return read_yolo(file, source, place if inside else None)
         case "mltable":
-            return read_azure_jsonl(read_mltable(file), source, label_column)
+            return read_azure_jsonl(read_mltable(file), source, label_column, group_column)
         case "azure_jsonl":
-            return read_azure_jsonl(MLTable((file,)), source, label_column)
+            return read_azure_jsonl(MLTable((file,)), source, label_column, group_column)
 
 
 def _local(path: str) -> Path:

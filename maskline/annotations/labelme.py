@@ -23,7 +23,7 @@ from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_values
 
 from .locations import local_file
-from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name
+from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_group
 from .shapes import Polygon, Rle, Shape, ShapeError, any_channel, from_bitmap, read_polygon, short
 
 LARGEST = 256 << 20
@@ -53,7 +53,7 @@ def _is_labelme(file: Path) -> bool:
     return b'"shapes"' in tail and b'"imagePath"' in head + tail
 
 
-def read_labelme(folder: Path, source: str) -> AnnotationSet:
+def read_labelme(folder: Path, source: str, group_column: str | None = None) -> AnnotationSet:
     """Read all LabelMe files below a folder, or one file.
 
     `imagePath` is relative to its file and must lie below the folder. `imageData` isn't read.
@@ -65,13 +65,13 @@ def read_labelme(folder: Path, source: str) -> AnnotationSet:
     files = sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]
     found = AnnotationSet(source, pixel_units=True)
     for file in files:
-        _read_file(found, file, root)
+        _read_file(found, file, root, group_column)
     if folder.is_dir():
         _list_unlabelled(found, root)
     return found
 
 
-def _read_file(found: AnnotationSet, file: Path, root: Path) -> None:
+def _read_file(found: AnnotationSet, file: Path, root: Path, group_column: str | None) -> None:
     found.records += 1
     where = str(file)
     shapes: list[Any] = []
@@ -88,6 +88,7 @@ def _read_file(found: AnnotationSet, file: Path, root: Path) -> None:
         return
     record = PictureRecord(place, where, _side(data, "imageWidth"), _side(data, "imageHeight"))
     record.listed = len(shapes)
+    record.groups = read_group(data, group_column)
     record.instances += _instances(found, shapes, where, record, _flag(data))
     found.pictures.append(record)
 

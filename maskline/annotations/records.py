@@ -1,5 +1,6 @@
 """The one checked form that every reader ends in: pictures, their instances, and what was found wrong."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 
@@ -25,12 +26,14 @@ Kind = Literal[
     "empty_mask",  # the shape covers no pixel
     "missing_picture",  # the file isn't there
     "near_duplicate",  # all but the same picture in two parts of the data
+    "no_group",  # a picture without a value in the group column
     "no_object_left",  # every object of the picture was refused, so the picture is too
     "outside_coordinates",  # points outside the picture: clipped, or refused when they are far away
     "remote_picture",  # a URI that can't be read: of a datastore without a mapping, or in the wrong place
     "repeated_picture",  # a picture that an earlier record has
     "same_category",  # two ids with one name; taken as one class
     "self_crossing",  # a ring that crosses itself; filled by the even-odd rule
+    "shared_group",  # pictures of one group in two parts of the data
     "shared_picture",  # the same picture in two parts of the data
     "unknown_category",  # an object of a category that isn't listed
     "unlabelled_picture",  # pictures that nobody labelled; left out, which is no loss
@@ -95,6 +98,7 @@ class PictureRecord:
         width, height: as declared, in pixels; None when not declared.
         instances: the objects whose records are sound.
         listed: how many objects the source lists, the refused ones included; 0 is a background picture.
+        groups: pictures that share one of these stay together in a split; see `read_group`.
     """
 
     file: str
@@ -103,6 +107,7 @@ class PictureRecord:
     height: int | None = None
     instances: list[Instance] = field(default_factory=list)
     listed: int = 0
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -157,10 +162,17 @@ class AnnotationSet:
             else:
                 earlier.width = earlier.width or picture.width
                 earlier.height = earlier.height or picture.height
+                earlier.groups = tuple(dict.fromkeys((*earlier.groups, *picture.groups)))
                 earlier.instances.extend(picture.instances)
                 earlier.listed += picture.listed
                 self.note("repeated_picture", picture.where, what, "objects of both united")
         self.pictures = list(first.values())
+
+
+def read_group(record: Mapping[str, Any], column: str | None) -> tuple[str, ...]:
+    """The group of a record: its field `column` as text; none if it is missing or no plain value."""
+    value = record.get(column) if column else None
+    return (str(value),) if isinstance(value, (str, int, float)) and str(value).strip() else ()
 
 
 def read_crowd(found: AnnotationSet, value: Any, where: str) -> bool:
