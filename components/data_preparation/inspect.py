@@ -69,7 +69,7 @@ def inspect(
     with tempfile.TemporaryDirectory(prefix="maskline-inspect-") as place:
         folder = Path(place)
         pictures, findings, reason = read_part(source, label_column, folder, "all", max_bad_fraction, verify)
-        problems = [reason.replace(f"; all are in {folder / FINDINGS}", "")] if reason else []
+        problems = [reason.split("; ")[0]] if reason else []  # what follows is in the findings
         splits = {"train": pictures}
         try:
             splits = divide(splits, {"validation": DEFAULT_VALIDATION_SIZE}, DEFAULT_SEED)
@@ -79,7 +79,7 @@ def inspect(
         write_findings(folder, across, "all")
         dataset = write(folder, splits, DEFAULT_SEED, [*findings, *across])
         page = folder / "page.html"
-        described = write_report(dataset, page, title=f"Data report: {source.path}", problems=problems)
+        described = write_report(dataset, page, source=source.path, problems=problems)
         for output in outputs:
             made = {".html": page, ".json": folder / DATA_NUMBERS, ".jsonl": folder / FINDINGS}
             output.parent.mkdir(parents=True, exist_ok=True)

@@ -32,14 +32,14 @@ _SECTIONS = {
 
 
 def write_report(
-    dataset: PreparedDataset, file: Path, *, title: str = "Data report", problems: Sequence[str] = ()
+    dataset: PreparedDataset, file: Path, *, source: str = "", problems: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Write the report of a prepared data set, and its numbers as DATA_NUMBERS into the data set's folder.
 
     Args:
         dataset: what is shown; its pictures are opened.
         file: HTML file to write.
-        title: of the page.
+        source: what was read, to be named on the page; empty for a data set of a run.
         problems: why the data can't be trained on; empty if they can.
 
     Returns:
@@ -54,8 +54,8 @@ def write_report(
     names = list(described["splits"])
     page = render_page(
         _TEMPLATE,
-        title=title,
-        subtitle=_subtitle(described),
+        title=f"Data report: {PurePath(source).name}" if source else "Data report",
+        subtitle=f"{source}: {_subtitle(described)}" if source else _subtitle(described),
         sections=_SECTIONS,
         problems=problems,
         advice=[] if problems else advice(described),
