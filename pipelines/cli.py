@@ -74,6 +74,9 @@ def run(
             help="Folder for all that the run leaves; must be new or empty.", show_default="runs/NAME-TIME"
         ),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run in --run-dir from its checkpoints.")
+    ] = False,
 ) -> None:
     """Run a job on this machine: data, sweep, evaluation, ONNX file, report."""
     from maskline.job import load_sound_job
@@ -82,6 +85,8 @@ def run(
     from .local_runner import AT_ONCE, run_local
     from .progress import Display
 
+    if resume and run_dir is None:
+        raise typer.BadParameter("--resume continues the run in --run-dir; say which")
     loaded = load_sound_job(job)
     directory = run_dir or Path("runs") / f"{pipeline_name(loaded)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if loaded.limits.concurrent_trials > AT_ONCE:
@@ -90,7 +95,7 @@ def run(
         _note(f"{', '.join(names)}: {UNREAD}")
     out.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     with Display(out, loaded.limits.max_trials) as display:
-        files = run_local(loaded, directory, watch=display)
+        files = run_local(loaded, directory, watch=display, resume=resume)
     for name, path in (
         ("report", files.report),
         ("data report", files.data_report),

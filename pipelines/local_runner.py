@@ -33,6 +33,8 @@ AT_ONCE = 2
 TRAIN_PACKAGES = ("torch", "torchvision", "pycocotools", "onnx", "onnxruntime", "safetensors", "matplotlib")
 """What comes with the extra [train]."""
 POLL_SECONDS = 0.5
+STAGES = "stages.jsonl"
+"""What the stages report to, in `logs`."""
 GRACE_SECONDS = 20.0
 """What a run that is interrupted has to end its trials."""
 DELIVERED = {
@@ -128,6 +130,7 @@ def run_local(
     directory: Path,
     *,
     watch: Callable[[Progress], None] = lambda progress: None,
+    resume: bool = False,
 ) -> RunFiles:
     """Run a job on this machine, from its data to report and ONNX file.
 
@@ -135,6 +138,8 @@ def run_local(
         job: the job; checked in full before anything is started.
         directory: the run directory; made, or empty.
         watch: called twice a second with how far the run is.
+        resume: continue the run that the directory holds. Trials that have ended are kept, those that were
+            interrupted go on from their checkpoints; limits may have changed, nothing else that trials share.
 
     Returns:
         Where the results lie.
@@ -146,10 +151,17 @@ def run_local(
     """
     directory = directory.absolute()
     check(job, directory.parent)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise JobError(f"the run directory {directory} is not empty; choose another, or remove it")
     logs = directory / "logs"
-    logs.mkdir(parents=True)
+    if resume and not logs.is_dir():
+        raise JobError(f"{directory} holds no run to be continued; leave --resume out to begin one")
+    if not resume and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise JobError(
+            f"the run directory {directory} is not empty; choose another, or remove it; if it holds a run "
+            "that was interrupted, continue it with --resume"
+        )
+    logs.mkdir(parents=True, exist_ok=True)
+    for left in (directory / "job.yaml", logs / STAGES):
+        left.unlink(missing_ok=True)
     located(job).dump(directory / "job.yaml")
     compile_job(job, directory / "pipeline.yaml", spares=False)
     if threading.current_thread() is threading.main_thread():
@@ -229,7 +241,7 @@ def _environment(job: ImageInstanceSegmentationJob, directory: Path) -> dict[str
     at_once = min(AT_ONCE, job.limits.concurrent_trials)
     return {
         **os.environ,
-        JOURNAL_VARIABLE: str(directory / "logs" / "stages.jsonl"),
+        JOURNAL_VARIABLE: str(directory / "logs" / STAGES),
         "MASKLINE_TRIAL_THREADS": str(max(1, cores // at_once)),
     }
 
@@ -265,7 +277,7 @@ def _follow(
             opened = study.open_study(directory)
         if opened is not None:
             progress.trials = study.read_trials(opened)
-        _read_journal(directory / "logs" / "stages.jsonl", progress)
+        _read_journal(directory / "logs" / STAGES, progress)
         progress.seconds = time.monotonic() - began
         watch(progress)
         if ended:

@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from maskline import Input, automl, load_job, study
 from maskline.automl import SearchSpace
-from maskline.errors import StageError
+from maskline.errors import JobError, StageError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.pictures import open_upright
 from maskline.pipelines.local_runner import Progress, RunFiles, run_local
@@ -165,7 +165,33 @@ def test_nothing_goes_on_after_the_command(drawn: Path, tmp_path: Path, number: 
         started.kill()
     if number != signal.SIGKILL:
         (trial,) = study.read_trials(study.open_study(run))
-        assert (trial.state, trial.reason) == ("failed", "SystemExit: stopped by SIGTERM")
+        assert (trial.state, trial.reason, trial.deaths) == ("waiting", "", 0)
+
+
+def test_an_interrupted_run_is_continued(drawn: Path, tmp_path: Path) -> None:
+    """Its trials go on where they were, and those that have ended aren't run again."""
+    run = tmp_path / "run"
+    job = make_job(drawn, "mltable", trials=2, number_of_epochs=4, min_size=64, max_size=64)
+    job.set_limits(max_trials=2, max_concurrent_trials=1)
+
+    def interrupt(progress: Progress) -> None:
+        if any(trial.number == 1 and trial.epochs_done >= 1 for trial in progress.trials):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_local(job, run, watch=interrupt)
+    before = study.read_trials(study.open_study(run))
+    assert [trial.state for trial in before] == ["complete", "waiting"]
+    with pytest.raises(JobError, match="is not empty; .* continue it with --resume"):
+        run_local(job, run)
+    files = run_local(job, run, resume=True)
+    first, second = study.read_trials(study.open_study(run))
+    assert first == before[0]
+    assert (second.state, [epoch for epoch, _ in second.curve]) == ("complete", [1, 2, 3, 4])
+    assert files.onnx.exists()
+    job.set_training_parameters(number_of_epochs=5)
+    with pytest.raises(StageError, match="holds the trials of another job"):
+        run_local(job, run, resume=True)
 
 
 def _processes(mark: str) -> list[int]:

@@ -5,6 +5,8 @@ import random
 import signal
 import time
 
+import pytest
+
 from maskline import study
 from maskline.components.sweep_trial import supervise
 
@@ -19,9 +21,11 @@ def test_eight_slots_at_once(slots, database) -> None:
     assert slots.doubles() == []
 
 
-def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch) -> None:
+@pytest.mark.parametrize("minute", [0.5, pytest.param(60, marks=pytest.mark.local)])
+def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch, minute: float) -> None:
+    """The server is stopped in mid-training, and started again after the training has ended."""
     monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.2")
-    monkeypatch.setattr(supervise, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(supervise, "PATIENCE_SECONDS", 120)
     slots.job.set_training_parameters(number_of_epochs=10)
     slot = slots.start()
     slots.wait(lambda: slots.epochs() >= 2)
@@ -29,7 +33,7 @@ def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch
     stopped = slots.epochs()
     try:
         slots.wait(lambda: slots.epochs() == 10)
-        time.sleep(0.5)  # the training has ended, and its end is still to be told
+        time.sleep(minute)  # the training has ended, and its end is still to be told
         assert stopped < 10
         assert slot.is_alive()
     finally:
@@ -40,17 +44,20 @@ def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch
     assert (trial.epochs_done, trial.deaths) == (10, 0)
 
 
-def test_a_sweep_under_random_kills_ends_with_every_trial(slots, database, monkeypatch) -> None:
+@pytest.mark.parametrize(("epoch", "pause"), [(0.08, 1.0), pytest.param(5.0, 20.0, marks=pytest.mark.local)])
+def test_a_sweep_under_random_kills_ends_with_every_trial(
+    slots, database, monkeypatch, epoch: float, pause: float
+) -> None:
     """Thirty trials, four at a time; every now and then a slot or a training is killed, or a slot evicted."""
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.08")
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", str(epoch))
     slots.job.set_limits(max_trials=30, max_process_deaths=100)
     chance = random.Random(1)
     running = [slots.start() for _ in range(4)]
-    kills, next_kill, end = 0, time.monotonic() + 0.5, time.monotonic() + 120
+    kills, next_kill, end = 0, time.monotonic() + pause, time.monotonic() + 120 + 70 * epoch
     while running and time.monotonic() < end:
         if time.monotonic() > next_kill:
             kills += strike(slots, chance.choice(running), chance)
-            next_kill = time.monotonic() + 1.0
+            next_kill = time.monotonic() + pause
         for slot in [one for one in running if not one.is_alive()]:
             running.remove(slot)
             if sum(trial.state == "complete" for trial in slots.trials()) < 30:
