@@ -1,19 +1,41 @@
-"""AutoML for image instance segmentation on Kubeflow Pipelines."""
+"""AutoML for image instance segmentation on Kubeflow Pipelines.
 
+What is here is loaded when it is first asked for, so that prediction and serving need none of what describes
+jobs.
+"""
+
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from . import automl, constants, entities, sweep
-from .entities import AmlTokenConfiguration, ManagedIdentityConfiguration, UserIdentityConfiguration
-from .errors import JobError, MasklineError
-from .inputs import Input, Output
-from .job import ImageInstanceSegmentationJob, load_job
-from .search_space import SearchSpace
-from .settings import TrainingSettings
-
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
+    from . import automl, constants, entities, sweep
+    from .entities import AmlTokenConfiguration, ManagedIdentityConfiguration, UserIdentityConfiguration
+    from .errors import JobError, MasklineError
+    from .inference import predict
+    from .inputs import Input, Output
+    from .job import ImageInstanceSegmentationJob, load_job
     from .pipelines.cluster import Client
+    from .search_space import SearchSpace
+    from .settings import TrainingSettings
 
+_MODULES = ("automl", "constants", "entities", "sweep")
+_HOMES = {
+    "AmlTokenConfiguration": "entities",
+    "Client": "pipelines.cluster",
+    "ImageInstanceSegmentationJob": "job",
+    "Input": "inputs",
+    "JobError": "errors",
+    "ManagedIdentityConfiguration": "entities",
+    "MasklineError": "errors",
+    "Output": "inputs",
+    "SearchSpace": "search_space",
+    "TrainingSettings": "settings",
+    "UserIdentityConfiguration": "entities",
+    "load_job": "job",
+    "predict": "inference",
+}
 __version__ = _version("maskline")
 __all__ = [
     "AmlTokenConfiguration",
@@ -32,14 +54,20 @@ __all__ = [
     "constants",
     "entities",
     "load_job",
+    "predict",
     "sweep",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The client of the cluster, which knows Kubeflow Pipelines, is loaded when it is used."""
-    if name == "Client":
-        from .pipelines.cluster import Client
+def __getattr__(name: str) -> _Any:
+    if name in _MODULES:
+        return _import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(_import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = found
+    return found
 
-        return Client
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -57,3 +57,11 @@ class AdvancedSettings(BaseModel):
     """Largest gradient. Left out, it is 5 for `value` and 1 for `norm`."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Above 0, an exponential moving average of the weights is evaluated and kept as the best, e.g. 0.999."""
+    onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """Numbers that the ONNX file computes with. `fp16` halves its size, `int8` is for CPUs, calibrated on the
+    training pictures; the model card has size, time and AP beside those of `fp32`."""
+    onnx_thresholds: Literal["inputs", "fixed"] = "inputs"
+    """`score_threshold`, `max_detections` and `mask_threshold` of the ONNX file: inputs that have the job's
+    values unless they are given, or baked in."""
+    onnx_batch: bool = False
+    """The ONNX file takes `images`, N x H x W x 3 of one size, instead of one `image`."""

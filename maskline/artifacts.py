@@ -10,6 +10,7 @@ RUN/                        the run directory: what must outlive a pod
     study.journal           the sweep's study (see maskline.study)
     trials/N/               one trial, see TrialDirectory
     model/                  of the best trial, as trial_selection hands it over
+    best_model/             as onnx_export hands it out
 leaderboard/                trial_selection -> evaluation
     leaderboard.csv  leaderboard.png  trials.json
 model/                      trial_selection -> evaluation, onnx_export
@@ -17,8 +18,10 @@ model/                      trial_selection -> evaluation, onnx_export
     labels.json             class names, index 0 is the first class (there is no background here)
 evaluation/
     metrics.json  predictions.json  predictions_bbox.json
-onnx/
-    model.onnx  labels.json  parity.json
+best_model/                 what onnx_export hands out: all that is needed to use the model
+    model.onnx  labels.json  parity.json  metrics.json  settings.json  checkpoint.safetensors
+    README.md               the model card
+    MLmodel  requirements.txt  python_env.yaml  conda.yaml      MLflow's layout
 """
 
 from dataclasses import asdict, dataclass, field
@@ -39,6 +42,10 @@ LABELS = "labels.json"
 LEADERBOARD = "leaderboard.csv"
 LEADERBOARD_PICTURE = "leaderboard.png"
 METRICS = "metrics.json"
+BEST_MODEL = "best_model"
+CARD = "README.md"
+MLMODEL = "MLmodel"
+SETTINGS = "settings.json"
 MODEL_FOLDER = "model"
 MODEL = "model.onnx"
 PARITY = "parity.json"

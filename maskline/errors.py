@@ -8,6 +8,7 @@ MasklineError
 |   `-- MissingError    it isn't there
 |-- WeightsError        pre-trained weights were asked for and can't be had
 |-- CheckpointError     a checkpoint is damaged or belongs to another model
+|-- ModelFileError      an ONNX file can't be predicted with
 |-- StageError          a stage of the pipeline can't go on
 |   |-- NoModelError    every trial of the sweep failed
 |   `-- ParityError     the ONNX graph doesn't agree with the trained model
@@ -58,6 +59,10 @@ class WeightsError(MasklineError):
 
 class CheckpointError(MasklineError):
     """A checkpoint is damaged, or belongs to another model."""
+
+
+class ModelFileError(MasklineError):
+    """An ONNX file is missing, damaged, none of Maskline's, or can't do what is asked of it."""
 
 
 class StageError(MasklineError):

@@ -5,6 +5,8 @@ from importlib.metadata import version
 
 REGISTRY = os.environ.get("MASKLINE_REGISTRY", "ghcr.io/maskline")
 """Where the images are pulled from, read when a pipeline is compiled."""
+SERVER = f"{REGISTRY}/maskline-server:{version('maskline')}"
+"""A model behind HTTP; no stage of the pipeline."""
 TRAINER = f"{REGISTRY}/maskline-trainer:{version('maskline')}"
 """torch and everything else: trials, evaluation, export."""
 LIGHT = f"{REGISTRY}/maskline-light:{version('maskline')}"

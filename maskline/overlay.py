@@ -7,14 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from pycocotools import mask as rle
 
-from maskline.page import data_uri
-from maskline.voc import as_rle
+from . import rle
 
 Colour = tuple[int, int, int]
 
@@ -46,8 +43,9 @@ def overlay_masks(
     colours: Mapping[int, Colour],
     names: Mapping[int, str] | None = None,
     least: int = 0,
+    largest: tuple[int, int] = (WIDEST, TALLEST),
 ) -> Image.Image:
-    """A copy of the picture, at most 480 x 640 pixels, with masks, outlines and labels over it.
+    """A copy of the picture with masks, outlines and labels over it.
 
     Args:
         image: RGB, at the size that the masks have.
@@ -56,14 +54,15 @@ def overlay_masks(
         colours: by category id.
         names: what labels say before the score, by category id; no names, no labels without a score.
         least: width in pixels that smaller pictures are enlarged to.
+        largest: width and height in pixels that larger ones are reduced to.
     """
     width, height = image.size
-    factor = min(WIDEST / width, TALLEST / height, max(1.0, least / width))
+    factor = min(largest[0] / width, largest[1] / height, max(1.0, least / width))
     size = max(1, round(width * factor)), max(1, round(height * factor))
     small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     canvas = np.asarray(small, dtype=np.float32).copy()
-    encoded = [as_rle(found["segmentation"], height, width) for found in results]
-    areas = [int(rle.area(mask)) for mask in encoded]
+    encoded = [_compressed(found["segmentation"], height, width) for found in results]
+    areas = [int(rle.expand(mask["counts"])[1::2].sum()) for mask in encoded]
     order = sorted(range(len(results)), key=lambda i: (results[i].get("score", 0.0), -areas[i]))
     labels = []
     for index in order:
@@ -85,6 +84,8 @@ def jpeg_uri(image: Image.Image) -> str:
     """A picture as a JPEG in a `data:` URI."""
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=82, optimize=True)
+    from .page import data_uri
+
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
@@ -138,8 +139,21 @@ def _write(pen: ImageDraw.ImageDraw, text: str, colour: Colour, mask: NDArray[np
     pen.text((x + 2 - left, y + 2 - top), text, font=_font(), fill="white" if dark else "black")
 
 
+def _compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    if isinstance(segmentation, Mapping) and isinstance(segmentation["counts"], str):
+        return dict(segmentation)
+    from .voc import as_rle  # needs pycocotools, which predictions do without
+
+    found = as_rle(segmentation, height, width)
+    return {**found, "counts": bytes(found["counts"]).decode("ascii")}
+
+
 @cache
-def _font() -> ImageFont.FreeTypeFont:
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     # matplotlib carries a font with Latin, Greek and Cyrillic letters; Pillow's own has Latin only.
+    try:
+        import matplotlib
+    except ImportError:
+        return ImageFont.load_default(11)
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), 11)

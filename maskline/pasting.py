@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle
+
+from .rle import compress
 
 PADDING = 1
 """Empty cells around a mask, so that its outline fades out at the box's edge."""
@@ -76,8 +77,7 @@ def encode_counts(counts: Sequence[NDArray[np.uint32]], height: int, width: int)
     size = [height, width]
     if not counts:
         return []
-    encoded = rle.frPyObjects([{"size": size, "counts": runs} for runs in counts], height, width)
-    return [{"size": size, "counts": one["counts"].decode("ascii")} for one in encoded]
+    return [{"size": size, "counts": text} for text in compress(counts)]
 
 
 def _checked(masks: Floats, boxes: Floats, threshold: float) -> tuple[Floats, Integers]:

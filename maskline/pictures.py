@@ -71,7 +71,11 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return header.width, header.height
 
 
-def open_upright(path: str | os.PathLike[str], least: tuple[int, int] | None = None) -> Image.Image:
+def open_upright(
+    path: str | os.PathLike[str] | IO[bytes],
+    least: tuple[int, int] | None = None,
+    limit: int = PIXEL_LIMIT,
+) -> Image.Image:
     """Decode a picture: EXIF orientation applied, mode RGB, 8 bits a channel.
 
     The content decides about the format, not the name. Of several frames the first is taken. Alpha is
@@ -82,14 +86,15 @@ def open_upright(path: str | os.PathLike[str], least: tuple[int, int] | None = N
     255 if they lie in that, and are scaled from smallest to largest otherwise; NaN becomes 0.
 
     Args:
-        path: of the file.
+        path: the file, or its bytes as a stream.
         least: width and height in pixels that are enough, of the upright picture. A JPEG file that is larger
             is decoded at a half, a quarter or an eighth of its size, the smallest that isn't below that.
+        limit: pixels that the picture may have; looked at before it is decoded.
 
     Raises:
-        DataError: no file, no picture, truncated, damaged, or more than PIXEL_LIMIT pixels; names the file.
+        DataError: no file, no picture, truncated, damaged, or more than `limit` pixels; names the file.
     """
-    with _opened(path) as image:
+    with _opened(path, limit) as image:
         orientation = _orientation(image)
         turn = _TURNS.get(orientation)
         if least is not None and image.format == "JPEG":
@@ -137,14 +142,14 @@ def read_values(file: str | os.PathLike[str] | IO[bytes]) -> NDArray[np.generic]
 
 
 @contextmanager
-def _opened(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Image.Image]:
+def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int = PIXEL_LIMIT) -> Iterator[Image.Image]:
     """An open picture; whatever Pillow raises over it becomes a DataError that names the file."""
     path = file if isinstance(file, str | os.PathLike) else "the data"
     try:
         with Image.open(file, formats=_FORMATS) as image:
             width, height = image.size
-            if width * height > PIXEL_LIMIT:
-                size = f"{width}x{height} pixels, more than {PIXEL_LIMIT}"
+            if width * height > limit:
+                size = f"{width}x{height} pixels, more than {limit}"
                 raise DataError(f"{os.fspath(path)!r} has {size}; make it smaller")
             yield image
     except DataError:

@@ -117,7 +117,8 @@ class TrainingSettings(BaseModel):
     early_stopping_patience: Count = 5
     """Evaluations without improvement after which training ends."""
     enable_onnx_normalization: bool = True
-    """Put resizing and normalisation into the ONNX graph, so that it takes a picture as it is."""
+    """Put resizing and normalisation into the ONNX graph, so that it takes a picture as it is; `false`
+    gives the network alone, as Azure's file is."""
     evaluation_frequency: Count = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     gradient_accumulation_step: Count = 1
@@ -355,12 +356,14 @@ def obstacles(settings: TrainingSettings) -> list[str]:
             "validation_metric_type=none leaves nothing to choose the best epoch by; "
             "choose coco, voc or coco_voc"
         )
-    if not settings.enable_onnx_normalization and ("enable_onnx_normalization" in settings.model_fields_set):
-        found.append(
-            "enable_onnx_normalization=false can't be honoured: an ONNX graph without its own "
-            "resizing and normalisation is not built yet; remove it"
-        )
     advanced = settings.advanced
+    for name, usual in (("onnx_batch", False), ("onnx_precision", "fp32")):
+        value = getattr(advanced, name)
+        if value != usual and not settings.enable_onnx_normalization:
+            found.append(
+                f"advanced_settings.{name}={_plain(value)} needs enable_onnx_normalization=true: the network "
+                "alone takes one picture, resized and normalised by you, in 32 bits; remove one of the two"
+            )
     for name in ("stream_image_files", "apply_mosaic_for_yolo"):
         if getattr(advanced, name):
             found.append(f"advanced_settings.{name}=true can't be honoured: not built yet; remove it")

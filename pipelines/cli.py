@@ -11,7 +11,7 @@ from rich.console import Console
 from maskline import __version__
 from maskline.errors import MasklineError
 
-from . import cluster_commands, data_commands, sweep_commands
+from . import cluster_commands, data_commands, result_commands, sweep_commands
 
 app = typer.Typer(
     name="maskline",
@@ -168,6 +168,7 @@ def parameters() -> None:
 app.add_typer(data_commands.app)
 app.add_typer(sweep_commands.app)
 app.add_typer(cluster_commands.app)
+app.add_typer(result_commands.app)
 
 
 def main() -> None:

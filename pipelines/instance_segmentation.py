@@ -108,7 +108,9 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
 
         evaluated = evaluation(job=job, prepared=prepared, leaderboard=leaderboard, model=model)
 
-        exported = onnx_export(job=job, prepared=prepared, model=model).after(evaluated)
+        exported = onnx_export(
+            job=job, prepared=prepared, model=model, results=evaluated.outputs["results"], **run
+        )
 
         for task in (snapshot, preparation, trial, selection, evaluated, exported):
             placement.put(task, plan.environment, run_volume, node_selector, tolerations)

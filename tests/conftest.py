@@ -95,3 +95,90 @@ def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train, validation = (Source(str(folder / "data" / name), "mltable") for name in ("train", "validation"))
     prepare(train, validation, out=folder / "prepared")
     return folder / "prepared"
+
+
+SERVED = {
+    "model_name": "maskrcnn_resnet18_fpn_light",
+    "min_size": 96,
+    "max_size": 160,
+    "box_score_threshold": 0.1,
+    "box_detections_per_image": 20,
+}
+"""Settings of the model that export, prediction and serving are tested with."""
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_prepared: Path) -> Path:
+    """A model as trial_selection leaves it, trained for a few steps: with an untrained one, order is luck."""
+    import torch
+
+    from maskline import checkpoint
+    from maskline.checkpoint import Checkpoint
+    from maskline.dataset import PreparedDataset
+    from maskline.loading import collate
+    from maskline.models import build_model
+    from maskline.settings import complete
+    from maskline.training_data import TrainingDataset
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(4)
+    torch.set_num_threads(1)
+    model = build_model(complete(SERVED), 4).train()
+    data = TrainingDataset(PreparedDataset.read(tiny_prepared).coco("train"), complete(SERVED))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for step in range(36):
+        pictures, targets = collate([data[(3 * step + i) % len(data)] for i in range(3)])
+        optimizer.zero_grad()
+        sum(model(pictures, targets).values()).backward()
+        optimizer.step()
+    classes = ("disc", "ring", "square", "triangle")
+    said = Checkpoint(SERVED, classes, epoch=2, score=0.5, digest="d1")
+    checkpoint.save(folder / "checkpoint.safetensors", model, said)
+    (folder / "labels.json").write_text(json.dumps(classes))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def onnx_file(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That model as an ONNX file."""
+    import onnx
+
+    from maskline import checkpoint
+    from maskline.components.onnx_export.export import export, finished
+
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    onnx.save(finished(export(detector, described), described), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def drawn_pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Drawn pictures of several sizes, on which that model finds something."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_sample_data(folder / "data", pictures=10, size=128)
+    drawn = sorted((folder / "data/train/images").iterdir())
+    found = []
+    for file, (width, height) in zip(drawn, ((96, 96), (200, 120), (61, 170), (320, 240)), strict=False):
+        path = folder / f"{width}x{height}.png"
+        Image.open(file).resize((width, height)).save(path)
+        found.append(path)
+    return found
+
+
+@pytest.fixture(scope="session")
+def results_folder(model_folder: Path, tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What evaluation leaves of that model."""
+    from maskline import checkpoint
+    from maskline.components.evaluation.evaluate import evaluate, write_results
+    from maskline.dataset import PreparedDataset
+    from maskline.prediction import predict
+
+    data = PreparedDataset.read(tiny_prepared)
+    split = data.evaluation_split
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    settings = described.training_settings.model_copy(update={"number_of_workers": 0})
+    predictions = predict(detector, data.coco(split), settings)
+    folder = tmp_path_factory.mktemp("results")
+    write_results(folder, evaluate(predictions, data, split, settings), predictions)
+    return folder

@@ -2,51 +2,84 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from statistics import median
+
+import onnx
 
 from maskline import checkpoint
-from maskline.artifacts import CHECKPOINT, LABELS, MODEL, PARITY
+from maskline.artifacts import BEST_MODEL, CHECKPOINT, METRICS, MODEL, PARITY
+from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
 
-from .export import export, picture_model
-from .parity import Graph, as_json, measure, require
+from .export import export, finished
+from .package import write_package
+from .parity import Graph, PictureParity, as_json, measure, require
+from .variants import Variant, converted, judge, save
 
 PICTURES = 8
 """Pictures that the two answers are compared on, of as many sizes as there are."""
 
 
-def deliver(prepared: Path, model: Path, out: Path) -> None:
-    """Write the ONNX graph of a model, its class names and the proof that it agrees with the model.
+def deliver(prepared: Path, model: Path, results: Path, out: Path, run: Path | None = None) -> None:
+    """Write the folder of a model: the ONNX file, the proof that it agrees with the model, and all else.
 
     Args:
         prepared: the prepared data set, whose evaluation split gives the pictures.
         model: folder of the best trial's model.
-        out: folder to write.
+        results: folder of evaluation, for its numbers.
+        out: folder to write, see maskline.artifacts.
+        run: the run directory, which gets a copy, from where a server may mount it.
 
     Raises:
         ParityError: graph and model differ on a picture; the table is written all the same.
     """
     out.mkdir(parents=True, exist_ok=True)
     detector, described = checkpoint.restore(model / CHECKPOINT)
-    settings = described.training_settings
+    settings, data = described.training_settings, PreparedDataset.read(prepared)
+    precision = settings.advanced.onnx_precision
+    opened = export(detector, described)
+    files = _pictures(data)
     threshold = settings.box_score_threshold
-    deployed = picture_model(detector, settings, threshold)
-    export(deployed, described, out / MODEL)
-    files = _pictures(PreparedDataset.read(prepared))
-    measured = measure(deployed, Graph(out / MODEL), files, threshold)
+    exact = finished(opened, described)
+    measured = measure(detector, Graph(exact.SerializeToString()), files, threshold)
     if not any(one.detections for one in measured):
-        # Two empty answers prove nothing; the same model with a lower threshold does.
+        # Two empty answers prove nothing; the same graph with a lower threshold does.
         threshold = settings.advanced.metric_score_threshold
-        with TemporaryDirectory() as folder:
-            twin = Path(folder) / MODEL
-            lowered = picture_model(detector, settings, threshold)
-            export(lowered, described, twin)
-            measured = measure(lowered, Graph(twin), files, threshold)
+        measured = measure(detector, Graph(_open(opened, described)), files, threshold)
     table = {"score_threshold": threshold, **as_json(measured)}
     (out / PARITY).write_text(json.dumps(table, indent=2), encoding="utf-8")
-    shutil.copy(model / LABELS, out / LABELS)
     require(measured)
+    variants = [
+        Variant("fp32", len(exact.SerializeToString()) / 1e6, _seconds(measured), None, None, 0, True)
+    ]
+    if precision == "fp32":
+        onnx.save(exact, out / MODEL)
+    else:
+        smaller = converted(opened, precision, data)
+        save(smaller, described, precision, out / MODEL)
+        variants = [
+            judge(one, name, described, data, name == precision)
+            for one, name in ((opened, "fp32"), (smaller, precision))
+        ]
+    numbers = json.loads((results / METRICS).read_text(encoding="utf-8"))
+    write_package(out, model, described, data, numbers, measured, variants)
+    if run is not None:
+        shutil.copytree(out, run / BEST_MODEL, dirs_exist_ok=True)
+
+
+def _open(model: onnx.ModelProto, described: Checkpoint) -> bytes:
+    """The graph with thresholds as inputs, whatever the settings say."""
+    advanced = json.loads(described.settings.get("advanced_settings") or "{}")
+    told = {**described.settings, "advanced_settings": json.dumps({**advanced, "onnx_thresholds": "inputs"})}
+    found: bytes = finished(model, replace(described, settings=told)).SerializeToString()
+    return found
+
+
+def _seconds(measured: Sequence[PictureParity]) -> float:
+    return median([one.seconds for one in measured] or [0.0])
 
 
 def _pictures(data: PreparedDataset) -> list[str]:

@@ -1,19 +1,24 @@
 """Does the ONNX graph give the model's answer? Measured on real pictures."""
 
+import json
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
 from maskline.errors import ParityError
+from maskline.onnx_model import PIXEL, SCORE
 from maskline.pictures import open_upright
 
-from .export import OUTPUTS, PictureModel
+from .export import OUTPUTS
+from .network import limits
 
 SCORE_TOLERANCE = 1e-4
 BOX_PIXELS = 0.01
@@ -38,6 +43,7 @@ class PictureParity:
         box: largest difference of box edges, in pixels.
         mask_iou: smallest IoU of two masks of one detection.
         breach: the rule that doesn't hold; empty when all do.
+        seconds: CPU time of the graph.
     """
 
     file: str
@@ -48,33 +54,53 @@ class PictureParity:
     box: float = 0.0
     mask_iou: float = 1.0
     breach: str = ""
+    seconds: float = 0.0
 
 
 class Graph:
-    """An exported file, ready to answer."""
+    """An exported graph, ready to answer.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        kind: what it takes, see INPUTS of export.
+        thresholds: the defaults of its limits.
+    """
+
+    def __init__(self, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self.kind: str = facts["kind"]
+        self.thresholds: dict[str, float] = json.loads(facts["thresholds"])
+        self.open = {value.name for value in self._session.get_overridable_initializers()}
 
-    def __call__(self, picture: NDArray[np.uint8]) -> Answer:
-        """The answer on an RGB picture, uint8 (H, W, 3): see PictureModel."""
-        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), {"image": picture}), strict=True))
+    def __call__(self, picture: NDArray[Any], score: float | None = None) -> Answer:
+        """The answer on what the graph takes: a picture (H, W, 3), or the network's input (1, 3, H, W)."""
+        feed: dict[str, NDArray[Any]] = {
+            "picture": {"image": picture},
+            "pictures": {"images": picture[None]},
+            "network": {"input": picture},
+        }[self.kind]
+        if score is not None and SCORE in self.open:
+            feed[SCORE] = np.array(score, dtype=np.float32)
+        answer = dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), feed), strict=True))
+        if self.kind == "network":
+            answer["masks"] = (answer["masks"][:, 0] > self.thresholds[PIXEL]).astype(np.uint8)
+        return answer
 
 
-def measure(
-    model: PictureModel, graph: Graph, files: Sequence[str], score_threshold: float
-) -> list[PictureParity]:
-    """Compare model and graph on pictures.
+def measure(detector: nn.Module, graph: Graph, files: Sequence[str], threshold: float) -> list[PictureParity]:
+    """Compare a detector, as torch runs it, and its graph on pictures.
 
     Args:
-        model: the model that was exported.
+        detector: what was exported, on the CPU, in evaluation mode.
         graph: the exported graph.
         files: pictures.
-        score_threshold: the graph's.
+        threshold: of scores, for both; the graph's own where that is baked in.
     """
-    return [_compare(model, graph, file, score_threshold) for file in files]
+    heads: Any = detector.roi_heads
+    with torch.inference_mode(), limits(heads, threshold, heads.detections_per_img):
+        return [_compare(detector, graph, file, threshold) for file in files]
 
 
 def require(measured: Sequence[PictureParity]) -> None:
@@ -100,21 +126,41 @@ def as_json(measured: Sequence[PictureParity]) -> dict[str, Any]:
     }
 
 
-def _compare(model: PictureModel, graph: Graph, file: str, threshold: float) -> PictureParity:
-    picture = np.asarray(open_upright(file))
+def _compare(detector: nn.Module, graph: Graph, file: str, threshold: float) -> PictureParity:
+    picture = np.array(open_upright(file))
     height, width = picture.shape[:2]
-    expected, unsure = _expected(model, picture)
-    got = graph(picture)
+    image = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    if graph.kind == "network":
+        image = detector.transform.resize(detector.transform.normalize(image))[0]  # type: ignore[operator, union-attr]
+        found, given = _network_alone(detector, image), image[None].numpy()
+    else:
+        found, given = detector([image])[0], picture
+    expected, unsure = _decided(found, graph.thresholds[PIXEL])
+    began = time.process_time()
+    got = graph(given, threshold)
+    seconds = time.process_time() - began
+    judged = _judged(file, (width, height), expected, got, ~unsure, threshold)
+    return replace(judged, seconds=seconds)
+
+
+def _judged(
+    file: str,
+    size: tuple[int, int],
+    expected: Answer,
+    got: Answer,
+    counted: NDArray[np.bool_],
+    threshold: float,
+) -> PictureParity:
     pairs, alone = _pairs(expected, got)
     clear = [score for score in alone if score > threshold + SCORE_TOLERANCE]
     if not pairs:
         breach = f"{len(clear)} detections are in one answer only" if clear else ""
-        return PictureParity(file, width, height, 0, breach=breach)
+        return PictureParity(file, *size, 0, breach=breach)
     ours, theirs = (np.array(side) for side in zip(*pairs, strict=True))
     score = float(np.abs(expected["scores"][ours] - got["scores"][theirs]).max())
     box = float(np.abs(expected["boxes"][ours] - got["boxes"][theirs]).max())
-    iou = min(_iou(expected["masks"][i], got["masks"][j], ~unsure[i]) for i, j in pairs)
-    allowed = BOX_PIXELS + BOX_SHARE * max(width, height)
+    iou = min(_iou(expected["masks"][i], got["masks"][j], counted[i]) for i, j in pairs)
+    allowed = BOX_PIXELS + BOX_SHARE * max(size)
     rules = [
         (not clear, f"{len(clear)} detections are in one answer only"),
         (score <= SCORE_TOLERANCE, f"scores differ by {score:.2g}, allowed {SCORE_TOLERANCE:g}"),
@@ -122,16 +168,26 @@ def _compare(model: PictureModel, graph: Graph, file: str, threshold: float) -> 
         (iou >= LEAST_MASK_IOU, f"a mask's IoU is {iou:.4f}, required {LEAST_MASK_IOU}"),
     ]
     breach = "; ".join(text for holds, text in rules if not holds)
-    return PictureParity(file, width, height, len(pairs), score, box, iou, breach)
+    return PictureParity(file, *size, len(pairs), score, box, iou, breach)
 
 
-def _expected(model: PictureModel, picture: NDArray[np.uint8]) -> tuple[Answer, NDArray[np.bool_]]:
+def _network_alone(detector: Any, image: Tensor) -> dict[str, Tensor]:
+    """What torchvision finds on a picture (3, H, W) that is resized and normalised, at that size."""
+    sizes = [tuple(image.shape[-2:])]
+    images = ImageList(detector.transform.batch_images([image]), sizes)
+    features = detector.backbone(images.tensors)
+    proposals, _ = detector.rpn(images, features)
+    found, _ = detector.roi_heads(features, proposals, sizes)
+    done: dict[str, Tensor] = detector.transform.postprocess(found, sizes, sizes)[0]
+    return done
+
+
+def _decided(found: dict[str, Tensor], threshold: float) -> tuple[Answer, NDArray[np.bool_]]:
     """The model's answer, and the pixels (n, H, W) of its masks that are all but on the threshold."""
-    with torch.inference_mode():
-        boxes, labels, scores, soft = model.soft(torch.from_numpy(picture.copy()))
-    answer = (boxes, labels, scores, (soft > model.mask_threshold).to(torch.uint8))
-    unsure: NDArray[np.bool_] = ((soft - model.mask_threshold).abs() < MASK_MARGIN).numpy()
-    return dict(zip(OUTPUTS, (tensor.numpy() for tensor in answer), strict=True)), unsure
+    soft = found["masks"][:, 0]
+    answer = {name: found[name].numpy() for name in ("boxes", "labels", "scores")}
+    unsure: NDArray[np.bool_] = ((soft - threshold).abs() < MASK_MARGIN).numpy()
+    return {**answer, "masks": (soft > threshold).to(torch.uint8).numpy()}, unsure
 
 
 def _pairs(expected: Answer, got: Answer) -> tuple[list[tuple[int, int]], list[float]]:

@@ -1,7 +1,9 @@
 """Annotations of any format, in one checked form: one file a reader, one door to them all."""
 
+from maskline.outlines import mask_to_rings
+
 from .formats import KINDS, read_annotations
-from .masks import Mask, mask_to_rings, rasterise
+from .masks import Mask, rasterise
 from .records import AnnotationSet, Finding, Instance, Kind, PictureRecord, Refusal
 from .shapes import Polygon, Rle
 

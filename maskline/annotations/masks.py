@@ -70,63 +70,6 @@ def decode(mask: Mask) -> NDArray[np.uint8]:
     return found
 
 
-def mask_to_rings(mask: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """The outlines of a mask along the edges of its pixels; drawn again they give the very same mask.
-
-    Pixels that touch at a corner only are separate parts. Read with the rule that a ring inside another is
-    a hole, the rings are exact whatever the mask's parts and holes.
-
-    Args:
-        mask: shape (height, width); what isn't 0 is object.
-
-    Returns:
-        Rings of shape (points, 2) with x and y in pixels, 0 to width and 0 to height; the corners only.
-        Outlines go clockwise on the screen, holes the other way. An empty mask has no ring.
-    """
-    following = _edges(np.pad(np.asarray(mask) != 0, 1).astype(np.int8))
-    rings = []
-    while following:
-        start = next(iter(following))
-        rings.append(_walk(start, following))
-    return rings
-
-
-_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up: each is a right turn from the last
-
-
-def _edges(padded: NDArray[np.int8]) -> dict[tuple[int, int], set[int]]:
-    """Corners of pixels, and the directions in which an edge leaves them with the object on its right."""
-    down = np.diff(padded[:, 1:-1], axis=0)
-    across = np.diff(padded[1:-1, :], axis=1)
-    following: dict[tuple[int, int], set[int]] = {}
-    for direction, (steps, sign, dx, dy) in enumerate(
-        ((down, 1, 0, 0), (across, -1, 0, 0), (down, -1, 1, 0), (across, 1, 0, 1))
-    ):
-        for y, x in np.argwhere(steps == sign).tolist():
-            following.setdefault((x + dx, y + dy), set()).add(direction)
-    return following
-
-
-def _walk(start: tuple[int, int], following: dict[tuple[int, int], set[int]]) -> NDArray[np.int64]:
-    """Follow the edges from `start` back to it, and take them away."""
-    x, y = start
-    first = direction = min(following[start])
-    corners = []
-    while True:
-        following[x, y].discard(direction)
-        if not following[x, y]:
-            del following[x, y]
-        x, y = x + _STEPS[direction][0], y + _STEPS[direction][1]
-        leaving = following.get((x, y), set()) | ({first} if (x, y) == start else set())
-        # Where two pixels meet at a corner, the right turn stays with the pixel that is being walked round.
-        turn = next(t for t in (1, 0, 3) if (direction + t) % 4 in leaving)
-        if turn:
-            corners.append((x, y))
-        direction = (direction + turn) % 4
-        if (x, y) == start and direction == first:
-            return np.array(corners, dtype=np.int64)
-
-
 def _in_pixels(shape: Polygon, width: int, height: int) -> list[NDArray[np.float64]]:
     size = np.array([width, height], dtype=np.float64)
     rings = [r * size if shape.unit == "fraction" else r for r in shape.rings]

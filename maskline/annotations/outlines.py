@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .masks import Mask, decode, mask_to_rings
+from maskline.outlines import mask_to_rings
+
+from .masks import Mask, decode
 
 Ring = NDArray[np.int64]
 

@@ -1,0 +1,137 @@
+"""A trained detector in the two forms that are exported."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import is_tracing
+from torch.onnx.operators import shape_as_tensor
+from torchvision.models.detection.image_list import ImageList
+
+CELLS = 28
+"""Side of the soft mask that a Mask R-CNN gives each detection."""
+PADDING = 1
+"""Empty cells around a soft mask before it is resized, as torchvision has it."""
+
+Found = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class PictureModel(nn.Module):
+    """A detector that takes an RGB picture, uint8 (H, W, 3), and answers in that picture's coordinates.
+
+    The answer: boxes (n, 4) float32 x1 y1 x2 y2 in pixels, labels (n,) int64 from 1, scores (n,) float32 in
+    0 ... 1 in falling order, masks (n, H, W) uint8, 1 where the object is, and the soft masks (n, 28, 28)
+    float32 that these were made from. Scaling, normalisation, resizing and the way back are inside.
+
+    Args:
+        detector: of `build_model`; the same layers, in evaluation mode.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector: Any = detector
+
+    def forward(
+        self, image: Tensor, score_threshold: Tensor, max_detections: Tensor, mask_threshold: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Detect. Scores are above score_threshold (), of max_detections () at the most."""
+        picture = image.permute(2, 0, 1).to(torch.float32) / 255
+        sides = shape_as_tensor(image)[:2]
+        images, _ = self.detector.transform([picture])
+        boxes, labels, scores, soft = _found(self.detector, images, score_threshold, max_detections)
+        # The network saw the picture resized, each side by its own factor.
+        seen = torch.stack([torch.as_tensor(side) for side in images.image_sizes[0]])
+        factor = sides.to(torch.float32) / seen.to(torch.float32)
+        boxes = boxes * factor.flip(0).repeat(2)
+        return boxes, labels, scores, pasted(soft, boxes, sides, mask_threshold), soft
+
+
+class NetworkAlone(nn.Module):
+    """The detector without resizing and normalisation: what Azure ML's own ONNX file is.
+
+    Takes float32 (1, 3, H, W), normalised by the caller; pads to a multiple of 32 inside. Answers with boxes
+    (n, 4) in pixels of that input, labels (n,) from 1, scores (n,), masks (n, 1, H, W) float32, the
+    probability of each pixel.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector: Any = detector
+
+    def forward(self, input: Tensor, score_threshold: Tensor, max_detections: Tensor) -> Found:
+        """Detect."""
+        sides = shape_as_tensor(input)[-2:]
+        transform = self.detector.transform
+        padded = transform.batch_images([input[0]], size_divisible=transform.size_divisible)
+        images = ImageList(padded, [_pair(sides)])
+        boxes, labels, scores, soft = _found(self.detector, images, score_threshold, max_detections)
+        return boxes, labels, scores, resized(soft, boxes, sides)[:, None]
+
+
+def _pair(sides: Tensor) -> Any:
+    # As ExactTransform: a graph keeps the two numbers open; torch itself wants them as numbers.
+    return (sides[0], sides[1]) if is_tracing() else tuple(sides.tolist())  # type: ignore[no-untyped-call]
+
+
+def _found(detector: nn.Module, images: ImageList, score_threshold: Tensor, most: Tensor) -> Found:
+    """Boxes in pixels of the resized picture, labels, scores, soft masks (n, 28, 28) of one picture."""
+    parts: Any = detector
+    features = parts.backbone(images.tensors)
+    proposals, _ = parts.rpn(images, features)
+    with limits(parts.roi_heads, score_threshold, most):
+        found = parts.roi_heads(features, proposals, images.image_sizes)[0][0]
+    return found["boxes"], found["labels"], found["scores"], found["masks"][:, 0]
+
+
+@contextmanager
+def limits(heads: Any, score_threshold: Tensor | float, most: Tensor | int) -> Iterator[None]:
+    """Give the heads other limits for a while; tensors, too, so that a graph can have them as inputs."""
+    before = heads.score_thresh, heads.detections_per_img
+    heads.score_thresh, heads.detections_per_img = score_threshold, most
+    try:
+        yield
+    finally:
+        heads.score_thresh, heads.detections_per_img = before
+
+
+def pasted(soft: Tensor, boxes: Tensor, sides: Tensor, threshold: Tensor) -> Tensor:
+    """Masks (n, H, W) uint8: 1 where the probability is above the threshold."""
+    return (resized(soft, boxes, sides) > threshold).to(torch.uint8)
+
+
+def resized(soft: Tensor, boxes: Tensor, sides: Tensor) -> Tensor:
+    """Soft masks laid on the whole picture, as torchvision's `paste_masks_in_image` does.
+
+    That one is a loop over masks, whose exported form copies all earlier masks for each new one. Bilinear
+    interpolation is linear along each side, so that two products of matrices do the same for all at once.
+
+    Args:
+        soft: (n, 28, 28) probabilities.
+        boxes: (n, 4) in pixels of the picture.
+        sides: height and width of the picture, int64 (2,).
+
+    Returns:
+        (n, H, W) float32, 0 outside the boxes.
+    """
+    cells = nn.functional.pad(soft, (PADDING,) * 4)
+    grown = (CELLS + 2 * PADDING) / CELLS
+    low, high = boxes[:, :2], boxes[:, 2:]
+    reach, centre = (high - low) * 0.5 * grown, (high + low) * 0.5
+    first, last = (centre - reach).to(torch.int64), (centre + reach).to(torch.int64)
+    across = _weights(first[:, 0], last[:, 0], sides[1])
+    down = _weights(first[:, 1], last[:, 1], sides[0])
+    return torch.matmul(torch.matmul(down, cells), across.transpose(1, 2))
+
+
+def _weights(first: Tensor, last: Tensor, side: Tensor) -> Tensor:
+    """(n, side, cells): how much of each cell a pixel of one side of the picture takes."""
+    cells = CELLS + 2 * PADDING
+    size = (last - first + 1).clamp(min=1)[:, None]
+    pixel = torch.arange(side)[None] - first[:, None]  # type: ignore[call-overload]
+    inside = (pixel >= 0) & (pixel < size)
+    place = (pixel.to(torch.float32) + 0.5) * (cells / size.to(torch.float32)) - 0.5
+    place = place.clamp(0, cells - 1)[:, :, None]
+    weights = (1 - (place - torch.arange(cells)).abs()).clamp(min=0)
+    return torch.where(inside[:, :, None], weights, torch.zeros(()))

@@ -1,0 +1,183 @@
+"""A delivered ONNX file, ready to answer: onnxruntime and numpy, no torch."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import onnx_wire, rle
+from .artifacts import MODEL
+from .errors import ModelFileError
+from .pasting import paste
+
+SOFT_MASKS = "soft_masks"
+"""Tensor in the graph that holds the small masks before they are laid on the picture."""
+SCORE, MOST, PIXEL = "score_threshold", "max_detections", "mask_threshold"
+Limits = Mapping[str, float]
+_LEGAL: Mapping[str, tuple[str, Callable[[float], bool]]] = {
+    SCORE: ("a number from 0 to 1", lambda value: 0 <= value <= 1),
+    MOST: ("a whole number from 1 to 100000", lambda value: value in range(1, 100_001)),
+    PIXEL: ("a number above 0 and below 1", lambda value: 0 < value < 1),
+}
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a model finds on one picture.
+
+    Attributes:
+        width, height: of the upright picture, in pixels.
+        boxes: (n, 4) float32, x1 y1 x2 y2 in pixels of that picture.
+        labels: (n,) int64, from 1; classes[label - 1] is the name.
+        scores: (n,) float32 in 0 ... 1, in falling order.
+        masks: n masks as COCO's compressed RLE, `{"size": [height, width], "counts": str}`.
+        classes: names of the model's classes.
+    """
+
+    width: int
+    height: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    masks: list[dict[str, Any]] = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each detection."""
+        return [self.classes[label - 1] for label in self.labels.tolist()]
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """One mask, (height, width), 1 on the object."""
+        return rle.decode(self.masks[index])
+
+
+class OnnxModel:
+    """A file of `onnx_export`, for pictures one after another, from any number of threads.
+
+    Args:
+        path: model.onnx, or a folder that holds it.
+        threads: that one picture is computed with; 0 takes all processors.
+        providers: of onnxruntime, in order of preference.
+
+    Attributes:
+        classes: names of the classes, for label 1, 2 ...
+        facts: the file's metadata.
+        thresholds: score_threshold, max_detections and mask_threshold that hold unless others are given.
+        inputs: which of these may be given.
+
+    Raises:
+        ModelFileError: no file, none of Maskline's, or the network alone.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 0,
+        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    ) -> None:
+        self.path = Path(path) / MODEL if Path(path).is_dir() else Path(path)
+        data = _read(self.path)
+        self.facts = _facts(data, self.path)
+        self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
+        self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
+        self._lean = self.facts["kind"] == "picture"
+        if self._lean:
+            data = onnx_wire.with_output_instead(data, "masks", SOFT_MASKS)
+        self._session = _session(data, threads, providers, self.path)
+        self.inputs = frozenset(value.name for value in self._session.get_overridable_initializers())
+
+    def __call__(self, picture: NDArray[np.uint8], limits: Limits | None = None) -> Detections:
+        """What is on an RGB picture, uint8 (H, W, 3), upright.
+
+        Args:
+            picture: of 1 x 1 pixels or more.
+            limits: values for score_threshold (0 ... 1), max_detections, mask_threshold (0 ... 1).
+
+        Raises:
+            ModelFileError: a limit is asked for that is baked into the file.
+        """
+        height, width = picture.shape[:2]
+        limits = limits or {}
+        self.check(limits)
+        wanted = {**self.thresholds, **limits}
+        feed = {name: _scalar(name, wanted[name]) for name in self.inputs & wanted.keys()}
+        if self._lean:
+            names = ["boxes", "labels", "scores", SOFT_MASKS]
+            boxes, labels, scores, soft = self._session.run(names, {**feed, "image": picture})
+            masks = paste(soft, boxes, height, width, wanted[PIXEL])
+        else:
+            names = ["boxes", "labels", "scores", "masks"]
+            boxes, labels, scores, full = self._session.run(names, {**feed, "images": picture[None]})
+            masks = [rle.encode(mask) for mask in full]
+        return Detections(width, height, boxes, labels, scores, masks, self.classes)
+
+    def check(self, limits: Limits) -> None:
+        """Whether these limits may be asked for.
+
+        Raises:
+            ModelFileError: there is no such limit, its value is out of range, or it is baked into the file.
+        """
+        for name, value in limits.items():
+            if name not in self.thresholds:
+                raise ModelFileError(f"{name}={value} is no limit; there are {', '.join(self.thresholds)}")
+            legal, holds = _LEGAL[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+                raise ModelFileError(f"{name}={value!r} is not legal; give {legal}")
+            if name not in self.inputs:
+                raise ModelFileError(
+                    f"{name}={limits[name]} can't be asked for: {self.thresholds.get(name)} is baked into "
+                    f"{self.path}; export with advanced_settings.onnx_thresholds: inputs"
+                )
+
+
+def _scalar(name: str, value: float) -> NDArray[Any]:
+    return np.array(value, dtype=np.int64 if name == MOST else np.float32)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} can't be read: {error.strerror}; name model.onnx or its folder"
+        ) from error
+
+
+def _facts(data: bytes, path: Path) -> dict[str, str]:
+    try:
+        facts = onnx_wire.metadata(data)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path} is no ONNX file: {error}") from error
+    if "kind" not in facts or "classes" not in facts:
+        raise ModelFileError(f"{path} is no model of Maskline: its metadata name no kind and no classes")
+    if facts["kind"] == "network":
+        raise ModelFileError(
+            f"{path} is the network alone, which wants its pictures resized and normalised; export the model "
+            "with enable_onnx_normalization: true to predict with it"
+        )
+    return facts
+
+
+def _session(data: bytes, threads: int, providers: tuple[str, ...], path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelFileError("onnxruntime is not installed; pip install 'maskline[predict]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+    except Exception as error:  # onnxruntime has no exceptions of one kind
+        raise ModelFileError(f"onnxruntime can't load {path}: {error}") from error

@@ -1,0 +1,150 @@
+"""The folder in which a model leaves: complete, without a pickle, and MLflow serves it."""
+
+import base64
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from PIL import Image
+
+from maskline import checkpoint
+from maskline.components.onnx_export.deliver import deliver
+from maskline.errors import DataError
+from maskline.inference import predict
+from maskline.mlflow_model import PyfuncModel
+from maskline.onnx_model import OnnxModel
+
+FILES = {
+    "model.onnx", "parity.json", "checkpoint.safetensors", "labels.json", "settings.json", "metrics.json",
+    "README.md", "MLmodel", "requirements.txt", "python_env.yaml", "conda.yaml",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def best_model(
+    model_folder: Path, tiny_prepared: Path, results_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder with an int8 graph beside which fp32 is measured."""
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    folder = tmp_path_factory.mktemp("int8")
+    told = {**described.settings, "advanced_settings": '{"onnx_precision": "int8"}'}
+    checkpoint.save(folder / "checkpoint.safetensors", detector, replace(described, settings=told))
+    out = folder / "best_model"
+    deliver(tiny_prepared, folder, results_folder, out)
+    return out
+
+
+def test_all_is_there_and_nothing_is_a_pickle(best_model: Path) -> None:
+    files = {file.name for file in best_model.iterdir()}
+    assert files == FILES
+    for file in best_model.iterdir():
+        assert not file.name.endswith((".pkl", ".pt", ".pth"))
+    settings = json.loads((best_model / "settings.json").read_text())
+    assert settings["inference"]["box_score_thresh"] == 0.1
+    assert json.loads((best_model / "labels.json").read_text()) == ["disc", "ring", "square", "triangle"]
+    assert checkpoint.describe(best_model / "checkpoint.safetensors").digest == "d1"
+    assert json.loads((best_model / "metrics.json").read_text())["split"] == "validation"
+
+
+def test_int8_stands_beside_fp32(best_model: Path, onnx_file: Path, drawn_pictures: list[Path]) -> None:
+    small = best_model / "model.onnx"
+    assert small.stat().st_size < 0.35 * onnx_file.stat().st_size
+    facts = OnnxModel(small).facts
+    assert (facts["precision"], facts["kind"]) == ("int8", "picture")
+    kinds = {node.op_type for node in onnx.load(small).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    rows = [line.split("|") for line in (best_model / "README.md").read_text().splitlines()]
+    table = {row[1].strip(): row for row in rows if len(row) > 6 and row[1].strip() in ("fp32", "int8")}
+    assert "delivered" in table["int8"][6]
+    assert "delivered" not in table["fp32"][6]
+    for row in table.values():
+        assert 0 <= float(row[4]) <= 1
+    pairs = zip(predict(onnx_file, drawn_pictures), predict(small, drawn_pictures), strict=True)
+    for exact, coarse in pairs:
+        assert exact.detections is not None
+        assert coarse.detections is not None
+        if len(exact.detections) and len(coarse.detections):
+            assert abs(exact.detections.scores[0] - coarse.detections.scores[0]) < 0.2
+
+
+def test_the_card_tells_numbers_data_limits_and_terms(best_model: Path) -> None:
+    card = (best_model / "README.md").read_text()
+    numbers = json.loads((best_model / "metrics.json").read_text())
+    assert f"| AP50 | {numbers['mask']['AP50']:.3f} | {numbers['box']['AP50']:.3f} |" in card
+    assert all(
+        f"| {name} |" in card for name in ("disc", "ring", "square", "triangle", "train", "validation")
+    )
+    assert "Training started from scratch" in card
+    assert "## Limits" in card
+    assert "Undefined" not in card
+
+
+def test_mlflow_answers_azures_requests(best_model: Path, drawn_pictures: list[Path]) -> None:
+    mlflow = pytest.importorskip("mlflow.pyfunc")
+    import pandas as pd
+
+    before = set(sys.modules)
+    loaded = mlflow.load_model(str(best_model))
+    raw = [file.read_bytes() for file in drawn_pictures]
+    request = {"input_data": {"columns": ["image"], "data": [base64.b64encode(one).decode() for one in raw]}}
+    frame = pd.DataFrame(request["input_data"]["data"], columns=request["input_data"]["columns"])
+    answers = loaded.predict(frame)
+    assert len(answers) == len(raw)
+    assert sum(len(answer["boxes"]) for answer in answers) > 0
+    assert set(answers[0]) == {"boxes"}
+    assert loaded.predict(pd.DataFrame({"image": raw})) == answers
+    assert PyfuncModel(OnnxModel(best_model)).predict(request) == answers
+    few = loaded.predict(frame, params={"max_detections": 1})
+    assert [len(answer["boxes"]) for answer in few] == [min(1, len(a["boxes"])) for a in answers]
+    assert "maskline.prediction" not in set(sys.modules) - before
+
+
+def test_mlflow_s_files_name_this_version(best_model: Path) -> None:
+    described = yaml.safe_load((best_model / "MLmodel").read_text())
+    flavor = described["flavors"]["python_function"]
+    assert flavor["loader_module"] == "maskline.mlflow_model"
+    assert "python_model" not in flavor
+    assert (best_model / flavor["data"]).exists()
+    assert "maskline[mlflow]==" in (best_model / "requirements.txt").read_text()
+
+
+def test_requests_that_hold_no_picture_are_refused(onnx_file: Path) -> None:
+    model = PyfuncModel(OnnxModel(onnx_file))
+
+    def asked(*data: object) -> dict[str, object]:
+        return {"input_data": {"columns": ["image"], "data": list(data)}}
+
+    for request, reason in (
+        ({"inputs": []}, "holds no pictures"),
+        (asked("%%%"), "is no base64"),
+        (asked(3), "given as int"),
+        (asked(base64.b64encode(b"text").decode()), "row 0: .* can't be read as a picture"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            model.predict(request)
+    assert model.predict(asked()) == []
+
+
+def test_fp16_halves_the_file(
+    model_folder: Path, onnx_file: Path, tiny_prepared: Path, tmp_path: Path, drawn_pictures: list[Path]
+) -> None:
+    from maskline.components.onnx_export.export import export
+    from maskline.components.onnx_export.variants import converted, save
+    from maskline.dataset import PreparedDataset
+
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    half = converted(export(detector, described), "fp16", PreparedDataset.read(tiny_prepared))
+    assert save(half, described, "fp16", tmp_path / "model.onnx") < 0.55 * onnx_file.stat().st_size
+    pairs = zip(predict(onnx_file, drawn_pictures), predict(tmp_path, drawn_pictures), strict=True)
+    for exact, coarse in pairs:
+        assert exact.detections is not None
+        assert coarse.detections is not None
+        assert abs(len(exact.detections) - len(coarse.detections)) <= 2
+        if len(exact.detections):
+            np.testing.assert_allclose(exact.detections.scores[0], coarse.detections.scores[0], atol=0.01)
+    assert Image.open(drawn_pictures[0]).size == (96, 96)
