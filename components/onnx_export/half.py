@@ -18,8 +18,8 @@ def is_exact(node: onnx.NodeProto) -> bool:
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with weights and arithmetic of its layers in float16; inputs and outputs stay in 32.
 
-    onnxruntime's converter makes 16 bits of everything; boxes in pixels would have a step of half a pixel from
-    512 on, and picture sizes would be infinite above 65504.
+    onnxruntime's converter makes 16 bits of everything; boxes in pixels would have a step of half a pixel
+    from 512 on, and picture sizes would be infinite above 65504.
     """
     floats = _floats(model)
     found = onnx.ModelProto()

@@ -79,12 +79,23 @@ def test_every_command_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         ran.add(command[1])
-    assert ran == {"sample-data", "new", "validate", "compile", "run", "parameters", "convert", "inspect"}
+    assert ran == {
+        "sample-data",
+        "new",
+        "validate",
+        "compile",
+        "run",
+        "parameters",
+        "convert",
+        "inspect",
+        "predict",
+    }
     for file in (
         "report.html",
         "data_report.html",
         "data_report.json",
         "model.onnx",
+        "best_model/MLmodel",
         "leaderboard.csv",
         "metrics.json",
         "parity.json",

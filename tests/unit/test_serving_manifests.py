@@ -1,4 +1,4 @@
-"""What the manifests of the server must keep: fields that Kubernetes knows, Pod Security, the server's own paths."""
+"""What the manifests of the server must keep: fields that exist, Pod Security, the server's own paths."""
 
 import json
 import shutil
