@@ -113,7 +113,7 @@ def serve(
     try:
         from maskline.serving import ServingLimits
         from maskline.serving import serve as run
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ModelFileError(f"{error.name} is not installed; pip install 'maskline[serve]'") from error
     limits = ServingLimits(max_body_bytes, max_pixels, max_pictures, queue, workers=workers)
     run(model, host=host, port=port, name=name, limits=limits)

@@ -36,4 +36,4 @@ def onnx_export(
 
     with stage("onnx_export", job):
         paths = [Path(artifact.path) for artifact in (prepared, model, results, onnx)]
-        deliver(*paths, run_directory(run_root, run_name, run_id))
+        deliver(*paths, run=run_directory(run_root, run_name, run_id))

@@ -23,7 +23,7 @@ PICTURES = 8
 """Pictures that the two answers are compared on, of as many sizes as there are."""
 
 
-def deliver(prepared: Path, model: Path, results: Path, out: Path, run: Path | None = None) -> None:
+def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path | None = None) -> None:
     """Write the folder of a model: the ONNX file, the proof that it agrees with the model, and all else.
 
     Args:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,10 @@ def converted(model: onnx.ModelProto, precision: str, data: PreparedDataset) -> 
         precision: fp16 or int8.
         data: the prepared data set.
     """
-    return halved(_named(model)) if precision == "fp16" else _int8(model, _files(data, "train", CALIBRATION))
+    if precision == "fp16":
+        return halved(_named(model))
+    images = data.coco("train")["images"][:CALIBRATION]
+    return quantised(model, (np.asarray(open_upright(image["file_name"])) for image in images))
 
 
 def judge(
@@ -99,10 +102,6 @@ def save(model: onnx.ModelProto, checkpoint: Checkpoint, precision: str, path: P
     return path.stat().st_size
 
 
-def _files(data: PreparedDataset, split: Any, count: int) -> list[str]:
-    return [image["file_name"] for image in data.coco(split)["images"][:count]]
-
-
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which every node has a name of its own."""
     found = onnx.ModelProto()
@@ -113,19 +112,18 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Pictures:
-    """Training pictures for onnxruntime's calibration, one at a time."""
+    """Pictures for onnxruntime's calibration, one at a time."""
 
-    def __init__(self, files: Sequence[str]) -> None:
-        self._stream: Iterator[dict[str, NDArray[np.uint8]]] = (
-            {"image": np.asarray(open_upright(file))} for file in files
-        )
+    def __init__(self, pictures: Iterable[NDArray[np.uint8]]) -> None:
+        self._stream = ({"image": picture} for picture in pictures)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next picture as the graph's input; None at the end."""
         return next(self._stream, None)
 
 
-def _int8(model: onnx.ModelProto, files: Sequence[str]) -> onnx.ModelProto:
+def quantised(model: onnx.ModelProto, pictures: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:
+    """The graph in 8 bits; pictures, uint8 (H, W, 3), show what ranges its values have."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -137,7 +135,7 @@ def _int8(model: onnx.ModelProto, files: Sequence[str]) -> onnx.ModelProto:
         quantize_static(
             str(before),
             str(after),
-            _Pictures(files),
+            _Pictures(pictures),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Gemm"],
             nodes_to_exclude=exact,

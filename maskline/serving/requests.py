@@ -154,10 +154,12 @@ def _tensor(tensor: Mapping[str, Any]) -> list[Picture]:
         raise Refused(400, f"datatype={kind!r} is not supported; send BYTES (files in base64) or UINT8")
     if len(shape) not in (3, 4) or shape[-1] != 3:
         raise Refused(400, f"shape={shape} is no picture; give [height, width, 3] or [n, height, width, 3]")
+    if 0 in shape:
+        raise Refused(400, f"shape={shape} has no pixels")
     try:
         values = np.array(data)
         right = values.size == int(np.prod(shape)) and values.dtype.kind in "iu"
-        if not right or (values.size and (values.min() < 0 or values.max() > 255)):
+        if not right or values.min() < 0 or values.max() > 255:
             raise Refused(400, f"data must be {' x '.join(map(str, shape))} whole numbers from 0 to 255")
     except (ValueError, OverflowError) as error:
         raise Refused(400, f"data is no regular list of numbers: {error}") from error
@@ -167,13 +169,12 @@ def _tensor(tensor: Mapping[str, Any]) -> list[Picture]:
 
 def _pixels(picture: Picture, place: int, most: int) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
-        if not picture.size:
-            raise Refused(400, f"picture {place} has no pixels")
         return picture
     try:
         return np.asarray(open_upright(BytesIO(picture), limit=most))
     except DataError as error:
-        status = 413 if "pixels, more than" in str(error) else 400
+        large = any(words in str(error) for words in ("pixels, more than", "too large to be opened"))
+        status = 413 if large else 400
         raise Refused(status, f"picture {place}: {error}") from error
 
 

@@ -3,7 +3,16 @@
 import argparse
 import sys
 
-from . import early_termination, light_model, orchestration, pasting, preparation, startup, study_cost
+from . import (
+    early_termination,
+    light_model,
+    orchestration,
+    pasting,
+    prediction,
+    preparation,
+    startup,
+    study_cost,
+)
 from .harness import run
 
 BENCHMARKS = {
@@ -11,6 +20,7 @@ BENCHMARKS = {
     "light_model": light_model.measure,
     "orchestration": orchestration.measure,
     "pasting": pasting.measure,
+    "prediction": prediction.measure,
     "preparation": preparation.measure,
     "startup": startup.measure,
     "study_cost": study_cost.measure,

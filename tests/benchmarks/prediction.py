@@ -1,0 +1,112 @@
+"""From a JPEG file to run lengths: the delivered file against torchvision, paste and encode, on one core."""
+
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from PIL import Image
+from pycocotools import mask as rle
+
+from maskline.checkpoint import Checkpoint
+from maskline.components.onnx_export.export import export, finished
+from maskline.components.onnx_export.variants import quantised
+from maskline.models import build_model
+from maskline.onnx_model import OnnxModel
+from maskline.pictures import open_upright
+
+from .harness import Figure, in_turn
+
+SIZE = (640, 480)
+DETECTIONS = 100
+CHOSEN = {
+    "model_name": "maskrcnn_resnet50_fpn",
+    "box_score_threshold": 0.0,
+    "box_detections_per_image": DETECTIONS,
+    "advanced_settings": {"pretrained_weights": "none"},
+}
+"""Random weights, whose scores of all 80 classes pass a threshold of 0: always 100 detections."""
+CLASSES = tuple(f"class {number}" for number in range(80))
+
+
+def measure() -> Iterator[Figure]:
+    """CPU time of one picture of 640x480 with 100 detections, one thread; then cold start."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    described = Checkpoint(CHOSEN, CLASSES, epoch=1)
+    detector = build_model(described.training_settings, len(CLASSES)).eval()
+    picture = _picture()
+    with tempfile.TemporaryDirectory() as folder:
+        opened = export(detector, described)
+        files = {"fp32": Path(folder) / "fp32.onnx", "int8": Path(folder) / "int8.onnx"}
+        onnx.save(finished(opened, described), files["fp32"])
+        pixels = np.asarray(open_upright(io.BytesIO(picture)))
+        onnx.save(finished(quantised(opened, [pixels]), described, "int8"), files["int8"])
+        peer, *ours = in_turn(
+            _torchvision(detector, picture), *(_delivered(file, picture) for file in files.values()), rounds=5
+        )
+        told = f"torchvision eager, paste, encode: {peer:.2f} s"
+        for name, seconds in zip(files, ours, strict=True):
+            yield Figure(f"prediction.{name}", peer / seconds, 1.5, "higher", told)
+        yield Figure("prediction.cold_start", _cold_start(files["fp32"], picture), 2.0, "lower", "", "s")
+
+
+def _picture() -> bytes:
+    """A JPEG file of smooth noise, about as large as a photograph of this size."""
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8)).resize(SIZE)
+    stream = io.BytesIO()
+    small.save(stream, format="JPEG", quality=92)
+    return stream.getvalue()
+
+
+def _torchvision(detector: Any, picture: bytes) -> Callable[[], None]:
+    def run() -> None:
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        with torch.inference_mode():
+            found = detector([tensor])[0]
+        masks = (found["masks"][:, 0] > 0.5).numpy().astype(np.uint8)
+        encoded = [rle.encode(np.asfortranarray(mask)) for mask in masks]
+        assert len(encoded) == DETECTIONS
+
+    run()
+    return run
+
+
+def _delivered(file: Path, picture: bytes) -> Callable[[], None]:
+    model = OnnxModel(file, threads=1)
+
+    def run() -> None:
+        found = model(np.asarray(open_upright(io.BytesIO(picture))))
+        assert len(found.masks) == DETECTIONS
+
+    run()
+    return run
+
+
+def _cold_start(file: Path, picture: bytes) -> float:
+    """Seconds of `maskline predict` on one picture, less those of the picture itself."""
+    path = file.parent / "picture.jpg"
+    path.write_bytes(picture)
+    command = [sys.executable, "-m", "maskline.pipelines.cli", "predict", str(file), str(path)]
+    model = OnnxModel(file)
+    pixels = np.asarray(open_upright(path))
+    model(pixels)
+    whole, alone = [], []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        whole.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        model(pixels)
+        alone.append(time.perf_counter() - began)
+    return median(whole) - median(alone)
