@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -55,6 +54,8 @@ def _say(text: str) -> None:
 
 def _settings(given: list[str] | None) -> dict[str, Any]:
     """Parameters of the pipeline; mappings and lists are written as YAML."""
+    import yaml  # which the server's image lacks
+
     found = {}
     for text in given or ():
         name, equals, value = text.partition("=")
