@@ -55,6 +55,9 @@ AUTOMODE = "automode"
 """Of the study: the facts that AutoMode goes by, which all slots share."""
 FINGERPRINT = "fingerprint"
 REASON = "reason"
+"""Why a trial has failed, for good."""
+ENDED = "ended"
+"""Why a trial was ended early that counts nevertheless."""
 _COUNTED = ("primary_metric", "training_parameters", "search_space", "sweep")
 """What of a job makes its trials comparable; limits and names may change when a run is resumed."""
 
@@ -209,7 +212,7 @@ def _record(number: int, trial: FrozenTrial) -> TrialRecord:
         epochs_done=progress.get("epochs_done", 0),
         epochs=attributes.get(EPOCHS, 0),
         seconds=progress.get("seconds", 0.0),
-        reason=attributes.get(REASON, ""),
+        reason=attributes.get(REASON) or attributes.get(ENDED, ""),
         directory=attributes.get(DIRECTORY, ""),
         curve=tuple(curve),
         device=attributes.get(DEVICE, ""),

@@ -15,7 +15,7 @@ from maskline.artifacts import TrialDirectory
 
 from .spec import TrialSpec
 
-GRACE_SECONDS = 25.0
+GRACE_SECONDS = 20.0
 """What a training process has to save a checkpoint; Kubernetes gives a pod 30 s in all."""
 COMMAND = (sys.executable, "-u", "-m", "maskline.components.sweep_trial.train")
 """What trains, followed by the path of the spec."""

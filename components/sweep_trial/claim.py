@@ -39,6 +39,10 @@ class Times:
     look: float = 1.0
 
 
+_OWN = (noun.OWNER, noun.SEEN, noun.CHILD, noun.DEVICE, noun.HANDED_OVER, noun.ENDED)
+"""What is told of a process, and not of the trial that outlives it."""
+
+
 def claim(
     study: optuna.Study, limit: int, deaths: int, times: Times, open_: Callable[[], bool] = lambda: True
 ) -> optuna.Trial | None:
@@ -175,11 +179,7 @@ def _continue_interrupted(study: optuna.Study, limit: int) -> None:
     for number, trial in noun.latest(trials):
         if number >= limit or not noun.interrupted(trial):
             continue
-        kept = {
-            k: v
-            for k, v in trial.user_attrs.items()
-            if k not in (noun.OWNER, noun.SEEN, noun.CHILD, noun.HANDED_OVER)
-        }
+        kept = {k: v for k, v in trial.user_attrs.items() if k not in _OWN}
         study.add_trial(
             create_trial(
                 state=TrialState.WAITING,

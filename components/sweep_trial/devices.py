@@ -6,12 +6,17 @@ A lock on a file stands for a GPU; the kernel releases it when the supervisor en
 import fcntl
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_ASK_TORCH = """
+from torch import cuda
+print(min((cuda.get_device_properties(n).total_memory for n in range(cuda.device_count())), default=0))
+"""
 
 
 def visible_devices() -> list[str]:
@@ -30,6 +35,11 @@ def gpu_memory() -> float:
     with suppress(OSError, subprocess.SubprocessError, ValueError):
         told = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True).stdout
         return round(min(float(line) for line in told.split("\n") if line.strip()) / 1024, 1)
+    # A container needn't have nvidia-smi. In a process of its own, since torch keeps what it takes of a GPU.
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        ask = [sys.executable, "-c", _ASK_TORCH]
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=120, check=True).stdout
+        return round(float(told) / 2**30, 1)
     return 0.0
 
 

@@ -76,7 +76,9 @@ class Reporter(threading.Thread):
             StorageInternalError, SQLAlchemyError, OSError: it is still away when patience is over.
         """
         self._ended.set()
-        self.join()
+        self.join(patience)
+        if self.is_alive():
+            raise TimeoutError(f"the study has not answered for {patience:g} s")
         if not self.lost.is_set():
             self._size = -1
             persistently(self._deliver, patience)

@@ -17,6 +17,7 @@ another slot took it for lost      is the other slot's
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ from .claim import Times, claim, fence, give_up, process_name, too_often
 from .devices import gpu_memory, own_device
 from .propose import propose
 from .report import Reporter
-from .sampling import automode_sampler, make_sampler
+from .sampling import Grid, automode_sampler, make_sampler
 from .spec import TrialSpec
 from .warm_start import warm_start
 
@@ -74,6 +75,7 @@ class Slot:
         fixed: training parameters that are the same for all trials.
         spaces: what trials draw from.
         policy: what ends trials early; None for nothing.
+        points: that there are to try: a grid ends.
         deadline: Unix time at which the whole sweep stops.
         leave: set when the slot has to go.
     """
@@ -86,6 +88,7 @@ class Slot:
     fixed: Mapping[str, Any]
     spaces: Sequence[SearchSpace]
     policy: EarlyTerminationPolicy | None
+    points: int
     deadline: float
     leave: threading.Event
 
@@ -112,7 +115,7 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
         limits = job.limits
         trial = claim(
             slot.study,
-            limits.max_trials,
+            min(limits.max_trials, slot.points),
             limits.max_process_deaths,
             TIMES,
             open_=lambda: not leave.is_set() and time.time() < slot.deadline,
@@ -142,8 +145,10 @@ def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threa
         study.sampler = make_sampler(job.sweep, spaces, seed, fixed)
     if job.sweep and job.sweep.warm_start_from:
         warm_start(study, spaces, run, job.sweep.warm_start_from)
+    grid = job.sweep is not None and job.sweep.algorithm == "grid"
+    points = len(Grid(spaces, fixed)) if grid else sys.maxsize
     deadline = _began(study) + MINUTE * job.limits.timeout_minutes
-    return Slot(job, study, data, run, seed, fixed, spaces, policy, deadline, leave)
+    return Slot(job, study, data, run, seed, fixed, spaces, policy, points, deadline, leave)
 
 
 def _facts(study: optuna.Study, data: Path) -> Facts:
@@ -325,7 +330,7 @@ def _tell(slot: Slot, trial: optuna.Trial, reason: str, state: TrialState = Tria
             give_up(slot.study, trial, **{noun.REASON: why})
             return
         if why:
-            trial.set_user_attr(noun.REASON, why)
+            trial.set_user_attr(noun.ENDED, why)
         slot.study.tell(
             trial.number, score if end == TrialState.COMPLETE else None, end, skip_if_finished=True
         )

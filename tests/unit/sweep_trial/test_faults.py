@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from maskline import study
+from maskline.automl import SearchSpace
+from maskline.automode import Facts, strategy
 from maskline.components.sweep_trial import claim
 from maskline.components.sweep_trial.claim import Times, reclaim
 from maskline.leaderboard import eligible
-from maskline.sweep import BanditPolicy
+from maskline.sweep import BanditPolicy, Choice
 
 WHOLE = [1, 2, 3, 4]
 
@@ -270,3 +272,25 @@ def locked(file: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def test_a_grid_ends(slots) -> None:
+    """When each of its points has a trial, slots find nothing to do, though more trials are allowed."""
+    slots.job.search_space = [SearchSpace(learning_rate=Choice([0.2, 0.4, 0.6]))]
+    slots.job.set_sweep(sampling_algorithm="grid")
+    slots.job.set_limits(max_trials=9)
+    found = [slots.once() for _ in range(5)]
+    assert [trial and trial.parameters["learning_rate"] for trial in found] == [0.2, 0.4, 0.6, None, None]
+
+
+def test_automode_begins_with_its_defaults(slots) -> None:
+    slots.job.search_space = None
+    slots.job.set_limits(max_trials=4)
+    found = [slots.once() for _ in range(4)]
+    facts = Facts.load(slots.study().user_attrs[study.AUTOMODE])
+    chosen = strategy(facts, slots.job.fixed_settings())
+    assert len(chosen.firsts) == 2
+    for trial, (_, values) in zip(found, chosen.firsts, strict=False):
+        assert values.items() <= trial.parameters.items()
+    assert [trial.number for trial in found] == [0, 1, 2, 3]
+    assert not set(slots.job.fixed_settings()) & set(found[3].parameters)
