@@ -12,6 +12,7 @@ from PIL import Image
 
 from maskline.annotations import read_annotations
 from maskline.components.data_preparation.check import check
+from maskline.components.data_preparation.prepare import Source, prepare
 from maskline.pictures import open_upright
 
 USUAL = (320, 240)
@@ -34,6 +35,7 @@ SIZES = {
     "wide_2000x20.png": (2000, 20),
     "tall_20x2000.png": (20, 2000),
 }
+HARDEST = ("tiny_1x1.png", "tiny_1x64.png", "wide_2000x20.png")
 REFUSED = {
     "truncated.jpg": "truncated",
     "truncated.png": "truncated",
@@ -85,6 +87,40 @@ def test_degenerate_sizes_are_prepared(odd, name, tmp_path):
     assert findings == []
     assert (picture.width, picture.height) == SIZES[name]
     assert picture.objects[0].mask.area == picture.width * picture.height
+
+
+def test_degenerate_sizes_are_trained_on_and_predicted(odd, tmp_path):
+    """Neither resizing nor anchors crash, and no loss is NaN."""
+    import torch
+
+    from maskline.models import build_model
+    from maskline.prediction import predict
+    from maskline.settings import complete
+    from maskline.training_data import TrainingDataset
+
+    whole = [0, 0, 1, 0, 1, 1, 0, 1]
+    objects = [{"label": "x", "polygon": [whole]}]
+    lines = [json.dumps({"image_url": str(odd / name), "label": objects}) for name in HARDEST]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    source = Source(str(tmp_path / "a.jsonl"))
+    train = prepare(source, source, out=tmp_path / "out").coco("train")
+    torch.manual_seed(0)
+    settings = complete(
+        {
+            "model_name": "maskrcnn_resnet18_fpn_light",
+            **{"min_size": 64, "max_size": 128, "number_of_workers": 0, "box_detections_per_image": 5},
+            "advanced_settings": {"pretrained_weights": "none"},
+        }
+    )
+    model = build_model(settings, 1).train()
+    dataset = TrainingDataset(train, settings, augment=True)
+    for index in range(len(dataset)):
+        picture, target = dataset[index]
+        with torch.no_grad():
+            losses = model([picture / 255], [target])
+        assert all(torch.isfinite(loss) for loss in losses.values()), train["images"][index]
+    for found in predict(model, train, settings, device=torch.device("cpu")):
+        assert np.isfinite([found["score"], *found["bbox"]]).all()
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -218,3 +218,20 @@ def test_the_room_loads_neither_torch_nor_kfp():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_whole_stage_and_its_commands_load_no_torch(sample, tmp_path):
+    """Not when it is imported, and not when it runs, report and all."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import maskline.components.data_preparation.component\n"
+        "from maskline.components.data_preparation import convert, inspect, prepare_job, report\n"
+        "source = inspect.Source(sys.argv[1])\n"
+        "inspect.inspect(source, [Path(sys.argv[2]) / 'a.html'])\n"
+        "convert.convert(sys.argv[1], sys.argv[2] + '/new', 'coco')\n"
+        "print([m for m in ('torch', 'torchvision') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(sample / "train"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
