@@ -12,6 +12,7 @@ from .azure_jsonl import read_azure_jsonl
 from .coco import read_coco
 from .instance_masks import looks_like_instance_masks, read_instance_masks
 from .labelme import looks_like_labelme, read_labelme
+from .locations import visible
 from .mltable import MLTABLE, MLTable, read_mltable
 from .pascal_voc import looks_like_pascal_voc, read_pascal_voc
 from .records import AnnotationSet
@@ -151,7 +152,7 @@ def choose(place: Path, kind: str) -> tuple[Path, Format]:
 def _candidates(place: Path, kind: str = "uri_folder") -> Iterator[tuple[Path, Format]]:
     """All sets of annotations that are there; for a kind that is named, JSON files are read for that only."""
     open_to = {form for form in FORMATS if kind not in FORMATS or form == kind}
-    for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+    for file in visible(place.iterdir(), place) if place.is_dir() else [place]:
         if not file.is_file():
             continue
         if file.name == MLTABLE:

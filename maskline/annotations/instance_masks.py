@@ -9,6 +9,7 @@ from pathlib import Path
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_values
 
+from .locations import visible
 from .records import AnnotationSet, Instance, PictureRecord, Refusal
 from .shapes import any_channel, from_bitmap
 
@@ -26,7 +27,7 @@ def looks_like_instance_masks(folder: Path) -> bool:
 def read_instance_masks(folder: Path, source: str) -> AnnotationSet:
     """Read all sub-folders; one with an empty `masks/` is a background picture, one without is refused."""
     found = AnnotationSet(source, pixel_units=False)
-    for place in sorted(p for p in folder.iterdir() if p.is_dir()):
+    for place in visible((p for p in folder.iterdir() if p.is_dir()), folder):
         found.records += 1
         try:
             picture = _picture(place)
@@ -42,14 +43,15 @@ def _picture(place: Path) -> PictureRecord:
     if not (place / "masks").is_dir():
         raise Refusal("bad_record", "there is no folder masks; make an empty one for a background picture")
     images = place / "images"
-    files = [p for p in sorted(images.iterdir()) if p.suffix.lower() in SUFFIXES] if images.is_dir() else []
+    listed = visible(images.iterdir(), images) if images.is_dir() else []
+    files = [p for p in listed if p.suffix.lower() in SUFFIXES]
     if len(files) != 1:
         raise Refusal("bad_record", f"images holds {len(files)} pictures; it must hold one")
     return PictureRecord(str(files[0]), str(place))
 
 
 def _read_masks(found: AnnotationSet, masks: Path, picture: PictureRecord) -> None:
-    for file in sorted(p for p in masks.rglob("*") if p.is_file()):
+    for file in visible((p for p in masks.rglob("*") if p.is_file()), masks):
         found.records += 1
         picture.listed += 1
         inside = file.relative_to(masks).parts

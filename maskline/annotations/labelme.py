@@ -22,7 +22,7 @@ from PIL import Image
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_values
 
-from .locations import local_file
+from .locations import local_file, visible
 from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_group
 from .shapes import Polygon, Rle, Shape, ShapeError, any_channel, from_bitmap, read_polygon, short
 
@@ -35,8 +35,8 @@ def looks_like_labelme(folder: Path) -> bool:
     """Whether a folder, or a sub-folder, holds a LabelMe file; the first JSON file of each is looked at."""
     if not folder.is_dir():
         return folder.suffix.lower() == ".json" and _is_labelme(folder)
-    places = [folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
-    firsts = (next(iter(sorted(place.glob("*.json"))), None) for place in places)
+    places = [folder, *visible((p for p in folder.iterdir() if p.is_dir()), folder)]
+    firsts = (next(iter(visible(place.glob("*.json"), place)), None) for place in places)
     return any(file is not None and _is_labelme(file) for file in firsts)
 
 
@@ -62,7 +62,7 @@ def read_labelme(folder: Path, source: str, group_column: str | None = None) -> 
         DataError: the folder can't be listed.
     """
     root = folder if folder.is_dir() else folder.parent
-    files = sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]
+    files = visible(folder.rglob("*.json"), folder) if folder.is_dir() else [folder]
     found = AnnotationSet(source, pixel_units=True)
     for file in files:
         _read_file(found, file, root, group_column)
@@ -210,7 +210,9 @@ def _bitmap(text: Any, corners: NDArray[np.float64], picture: PictureRecord) -> 
 def _list_unlabelled(found: AnnotationSet, root: Path) -> None:
     """Pictures without a file: LabelMe saves none before somebody looked, so they aren't background."""
     known = {picture.file for picture in found.pictures}
-    loose = [p for p in sorted(root.rglob("*")) if p.suffix.lower() in SUFFIXES and str(p) not in known]
+    loose = [
+        p for p in visible(root.rglob("*"), root) if p.suffix.lower() in SUFFIXES and str(p) not in known
+    ]
     if loose:
         what = f"{len(loose)} pictures have no JSON file, {loose[0].name!r} for one"
         found.note("unlabelled_picture", str(root), what, "left out; save an empty file to keep one")

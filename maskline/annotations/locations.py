@@ -2,13 +2,19 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .records import Refusal
 from .shapes import short
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def visible(paths: Iterable[Path], top: Path) -> list[Path]:
+    """Paths below `top`, sorted, without hidden ones: what systems and tools leave behind is no record."""
+    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(top).parts))
 
 
 def is_remote(file: str) -> bool:

@@ -9,6 +9,7 @@ import yaml
 
 from maskline.errors import DataError
 
+from .locations import visible
 from .shapes import short
 
 MLTABLE = "MLTable"
@@ -89,7 +90,7 @@ def _files(file: Path, entry: Any, problems: list[str]) -> list[Path]:
         found = [path] if path.is_file() else []
     else:
         pattern = str(Path(value) / "*.jsonl") if kind == "folder" else value
-        found = sorted(p for p in file.parent.glob(pattern) if p.is_file())
+        found = visible((p for p in file.parent.glob(pattern) if p.is_file()), file.parent)
     if not found:
         problems.append(f"{file}: {kind}={value!r} names no file below {file.parent}")
     return found

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_values
 
+from .locations import visible
 from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name
 from .shapes import from_bitmap
 
@@ -56,9 +57,11 @@ def read_pascal_voc(folder: Path, source: str) -> AnnotationSet:
     if not looks_like_pascal_voc(folder):
         raise DataError(f"{folder} must hold JPEGImages and SegmentationObject, as Pascal VOC has them")
     names = _names(folder)
-    pictures = {p.stem: p for p in sorted((folder / "JPEGImages").iterdir()) if p.suffix.lower() in SUFFIXES}
+    places = [folder / "JPEGImages", folder / "SegmentationObject"]
+    listed, drawn = (visible(place.iterdir(), place) for place in places)
+    pictures = {p.stem: p for p in listed if p.suffix.lower() in SUFFIXES}
     found = AnnotationSet(source, pixel_units=False)
-    masks = [p for p in sorted((folder / "SegmentationObject").iterdir()) if p.suffix.lower() == ".png"]
+    masks = [p for p in drawn if p.suffix.lower() == ".png"]
     for mask in masks:
         found.records += 1
         try:

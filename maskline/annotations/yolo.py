@@ -14,7 +14,7 @@ from typing import Any
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES
 
-from .locations import local_file
+from .locations import local_file, visible
 from .mltable import load_yaml
 from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name
 from .shapes import ShapeError, read_polygon, read_rle, short
@@ -83,11 +83,11 @@ def _root(file: Path, path: Any) -> Path:
 def _pictures(found: AnnotationSet, file: Path, root: Path, part: str, entry: Any) -> Iterator[Path]:
     for name in entry if isinstance(entry, list) else [entry] if entry else []:
         try:
-            place = Path(local_file(name, [str(root)], absolute=False, within=str(file.parent)))
+            place = _place(file, root, name)
         except Refusal as refusal:
             raise DataError(f"{file}: {part}: {refusal.what}") from None
         if place.is_dir():
-            yield from sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+            yield from visible((p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES), place)
         elif place.is_file() and place.suffix.lower() == ".txt":
             for number, line in enumerate(_lines(place), 1):
                 if not line.strip():
@@ -99,6 +99,17 @@ def _pictures(found: AnnotationSet, file: Path, root: Path, part: str, entry: An
                     found.refuse(refusal.kind, f"{place}:{number}", refusal.what, "picture")
         else:
             raise DataError(f"{file}: {part}: {place} is no folder and no list of pictures; correct it")
+
+
+def _place(file: Path, root: Path, name: Any) -> Path:
+    """The folder or list of a part.
+
+    Some exporters write `../train/images` for a folder that lies beside data.yaml: nothing else could be
+    meant, since what leaves the data is refused.
+    """
+    if isinstance(name, str) and name.startswith("../") and (root / name.removeprefix("../")).exists():
+        name = name.removeprefix("../")
+    return Path(local_file(name, [str(root)], absolute=False, within=str(file.parent)))
 
 
 def _lines(file: Path) -> list[str]:
@@ -165,7 +176,7 @@ def _list_orphans(found: AnnotationSet, pictures: dict[str, PictureRecord]) -> N
     known = {picture.where for picture in pictures.values()}
     for folder in sorted({Path(where).parent for where in known}):
         if folder.name == "labels" or "labels" in folder.parts:
-            for file in sorted(folder.glob("*.txt")):
+            for file in visible(folder.glob("*.txt"), folder):
                 if str(file) not in known:
                     found.records += 1
                     found.refuse("missing_picture", str(file), "the labels have no picture", "labels")

@@ -178,6 +178,18 @@ def test_windows_line_ends_do_no_harm(form, written):
     assert examine(written, form) == (SET, [])
 
 
+def test_what_systems_leave_behind_is_no_record(form, written):
+    """A Mac writes ._NAME beside files on a foreign disk, and .DS_Store into folders."""
+    for path in [written, *written.rglob("*")]:
+        if path.is_dir():
+            (path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+            (path / ".ipynb_checkpoints").mkdir()
+        elif not path.name.startswith("."):
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for kind in (form, "uri_folder"):
+        assert examine(written, kind) == (SET, [])
+
+
 def test_huge_texts_are_refused_by_their_size(form, written):
     huge = FORMS[form].huge
     if huge is None:

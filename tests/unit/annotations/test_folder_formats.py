@@ -96,6 +96,17 @@ def test_bad_data_yaml(data, tmp_path):
         read_annotations(_yolo(tmp_path, "", data), "yolo")
 
 
+@pytest.mark.parametrize("part", ["../train/images", "train/images", "./train/images"])
+def test_parts_beside_data_yaml(part, tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / "train" / folder).mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "train/images/a.png")
+    (tmp_path / "train/labels/a.txt").write_text(f"0 {SQUARE}\n")
+    (tmp_path / "data.yaml").write_text(f"train: {part}\nnc: 1\nnames: ['can']\n")
+    found = read_annotations(tmp_path)
+    assert [(p.file, len(p.instances)) for p in found.pictures] == [(f"{tmp_path}/train/images/a.png", 1)]
+
+
 def test_labelme_groups_shapes_and_crowd(tmp_path):
     square = [[10, 10], [30, 10], [30, 25], [10, 25]]
     hole = [[15, 12], [20, 12], [20, 20], [15, 20]]
