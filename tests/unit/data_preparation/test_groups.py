@@ -25,15 +25,18 @@ def picture(number, classes="", groups=()):
     return CheckedPicture(f"/{number}", f"line {number}", 8, 8, f"{number:04d}", objects, None, tuple(groups))
 
 
-@st.composite
-def grouped(draw):
-    """Units of one to nine pictures each, with classes on some of them."""
-    found = []
-    for number in range(draw(st.integers(2, 30))):
-        shown = draw(st.lists(st.frozensets(st.sampled_from("abcd"), max_size=2), min_size=1, max_size=9))
-        counts = Counter(label for classes in shown for label in classes or {""})
-        found.append(Unit(f"{number:03d}", counts, len(shown)))
-    return found
+def unit(number, size, classes):
+    """A unit of so many pictures; each class is on a part of them, and the rest is background."""
+    counts = Counter({label: 1 + (ord(label) + number) % size for label in classes})
+    counts[""] = size - max(counts.values(), default=0)
+    return Unit(f"{number:03d}", +counts, size)
+
+
+def grouped():
+    """Two to thirty units of one to nine pictures."""
+    shapes = st.tuples(st.integers(1, 9), st.sampled_from(["", "a", "b", "ab", "c", "cd", "d"]))
+    made = st.lists(shapes, min_size=2, max_size=30)
+    return made.map(lambda found: [unit(number, *shape) for number, shape in enumerate(found)])
 
 
 @given(grouped(), FRACTIONS, SEEDS, st.randoms(use_true_random=False))
