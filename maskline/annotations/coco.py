@@ -156,7 +156,11 @@ def _read_annotation(
             raise Refusal("bad_category", f"category_id={short(category)} has no name that can be used")
         if not _is_id(category) or category not in categories:
             raise Refusal("unknown_category", f"category_id={short(category)} is not among the categories")
-        shape = _shape(found, annotation.get("segmentation"), where)
+        segmentation = annotation.get("segmentation")
+        if not segmentation and annotation.get("bbox"):
+            what = f"segmentation={short(segmentation)}: a box alone has no mask to learn from"
+            raise Refusal("bad_polygon", what)
+        shape = _shape(found, segmentation, where)
     except Refusal as refusal:
         found.refuse(refusal.kind, where, refusal.what)
         return

@@ -26,6 +26,8 @@ KINDS = (*FORMATS, "uri_folder", "uri_file")
 
 FOLDER = "folder"
 """Group column of formats without fields: pictures of one folder belong together."""
+_PARTS = 20
+"""Folders of a folder without annotations that are looked into, to say where they are."""
 _KNOWN = (
     "an MLTable file (mltable), *.jsonl (azure_jsonl), *.json with images and annotations (coco), "
     "JPEGImages/ and SegmentationObject/ (pascal_voc), NAME/images/ and NAME/masks/ (instance_masks), "
@@ -145,8 +147,15 @@ def choose(place: Path, kind: str) -> tuple[Path, Format]:
     known = f"type={kind!r}" if kind in FORMATS else "annotations of a known type"
     raise DataError(
         f"{place} holds nothing of {known}; "
-        + (f"it holds {listed}; name that type" if listed else f"known are {_KNOWN}")
+        + (f"it holds {listed}; name that type" if listed else _below(place) or f"known are {_KNOWN}")
     )
+
+
+def _below(place: Path) -> str:
+    """What the folders hold that lie in it, such as parts; empty if nothing that is known."""
+    folders = visible((p for p in place.iterdir() if p.is_dir()), place) if place.is_dir() else []
+    found = [f"{p.name} ({form})" for p in folders[:_PARTS] for _, form in _candidates(p)]
+    return f"its folders do: {', '.join(found)}; name one of them" if found else ""
 
 
 def _candidates(place: Path, kind: str = "uri_folder") -> Iterator[tuple[Path, Format]]:

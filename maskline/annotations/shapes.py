@@ -91,10 +91,14 @@ def read_rle(value: Any) -> Rle:
     Raises:
         ShapeError: the size is none, or the counts can't be decoded or don't fill it.
     """
-    size = value.get("size") if isinstance(value, dict) else None
-    if not isinstance(size, list) or len(size) != 2 or not all(_is_count(v) and v > 0 for v in size):
+    size = _whole(value.get("size")) if isinstance(value, dict) else None
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(_is_count(v) and 0 < v < 1 << 31 for v in size)
+    ):
         raise ShapeError(f"size={short(size)} of run lengths must be [height, width], both 1 or more")
-    counts = value.get("counts")
+    counts = _whole(value.get("counts"))
     if isinstance(counts, str):
         counts = decode_counts(counts)
     if not isinstance(counts, list) or not all(_is_count(v) for v in counts):
@@ -161,6 +165,13 @@ def _without_empty_runs(counts: list[int]) -> tuple[int, ...]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(values: Any) -> Any:
+    """The same list with 60.0 as 60, which is how tables write whole numbers."""
+    if not isinstance(values, list) or not any(isinstance(v, float) for v in values):
+        return values
+    return [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
 
 
 def _is_count(value: Any) -> bool:

@@ -110,3 +110,41 @@ def test_objects_of_a_category_that_was_refused_say_so(tmp_path, write_coco):
     assert [f.lost for f in found.findings] == [0, 1, 1]
     assert found.findings[1].what == "category_id=7 has no name that can be used"
     assert found.classes == ("can",)
+
+
+@pytest.mark.parametrize("segmentation", [[], None, {}])
+def test_a_box_alone_is_told_of(segmentation, tmp_path, write_coco):
+    write_coco(tmp_path, [("a.png", [("can", 0, [RING])])])
+    data = json.loads((tmp_path / "data.json").read_text())
+    data["annotations"][0] |= {"segmentation": segmentation, "bbox": [1, 1, 5, 5]}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    (finding,) = [f for f in read_annotations(tmp_path).findings if f.lost]
+    assert finding.kind == "bad_polygon"
+    assert "a box alone has no mask to learn from" in finding.what
+
+
+def test_whole_numbers_may_be_written_as_floats(tmp_path, write_coco):
+    write_coco(tmp_path, [("a.png", [("can", 0, [RING])])])
+    data = json.loads((tmp_path / "data.json").read_text())
+    runs = {"size": [100.0, 100.0], "counts": [100.0, 50, 9850.0]}
+    data["annotations"][0]["segmentation"] = runs
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    shape = read_annotations(tmp_path).pictures[0].instances[0].shape
+    assert (shape.height, shape.width, shape.counts) == (100, 100, (100, 50, 9850))
+
+
+def test_a_mask_of_no_possible_size_is_refused(tmp_path, write_coco):
+    write_coco(tmp_path, [("a.png", [("can", 0, [RING])])])
+    data = json.loads((tmp_path / "data.json").read_text())
+    data["annotations"][0]["segmentation"] = {"size": [10**30, 1], "counts": [10**30]}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    assert kinds(read_annotations(tmp_path)) == ["bad_rle"]
+
+
+def test_parts_in_folders_are_named(tmp_path, write_coco):
+    for part in ("train", "valid"):
+        (tmp_path / part).mkdir()
+        write_coco(tmp_path / part, PICTURES)
+    message = r"its folders do: train \(coco\), valid \(coco\); name one"
+    with pytest.raises(DataError, match=message):
+        read_annotations(tmp_path)
