@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from maskline.errors import JobError
+
 app = typer.Typer()
 out = Console()
 err = Console(stderr=True)
@@ -15,6 +17,23 @@ Type = Annotated[
 Column = Annotated[
     str, typer.Option("--target-column-name", help="Key that holds the objects of an Azure record.")
 ]
+Datastores = Annotated[
+    list[str] | None,
+    typer.Option("--datastore", help="Where an Azure datastore lies: NAME=URI, or NAME=FOLDER. Repeatable."),
+]
+
+
+def _properties(datastores: list[str] | None) -> dict[str, str]:
+    """What a job's properties would say of them."""
+    from maskline.inputs import DATASTORE
+
+    found = {}
+    for entry in datastores or []:
+        name, _, place = entry.partition("=")
+        if not name or not place:
+            raise JobError(f"--datastore {entry} must read NAME=URI, like pictures=s3://bucket/folder")
+        found[f"{DATASTORE}{name}"] = place
+    return found
 
 
 def _say(text: str) -> None:
@@ -39,13 +58,21 @@ def convert(
         ),
     ] = "",
     target_column_name: Column = "label",
+    datastore: Datastores = None,
 ) -> None:
     """Write annotations of any form as Azure's JSON Lines, COCO or YOLO, and say what changes."""
     from maskline.components.data_preparation.convert import CONVERSION
     from maskline.components.data_preparation.convert import convert as run
 
     done = run(
-        source, folder, to, kind=kind, label_column=target_column_name, carry=pictures, prefix=image_url
+        source,
+        folder,
+        to,
+        kind=kind,
+        label_column=target_column_name,
+        carry=pictures,
+        prefix=image_url,
+        properties=_properties(datastore),
     )
     _say(
         f"{done.pictures} pictures, {done.objects} objects and {done.crowds} crowd regions "
@@ -75,6 +102,7 @@ def inspect(
     verify: Annotated[
         Literal["header", "scaled", "full"], typer.Option(help="How far pictures are checked.")
     ] = "scaled",
+    datastore: Datastores = None,
 ) -> None:
     """Look at data without a job: what they hold, and what is wrong with them.
 
@@ -91,6 +119,7 @@ def inspect(
         label_column=target_column_name,
         max_bad_fraction=max_bad_fraction,
         verify=verify,
+        properties=_properties(datastore),
     )
     out.print(summary(found), highlight=False)
     for file in output or []:

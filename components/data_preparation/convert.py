@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, get_args
@@ -60,6 +60,7 @@ def convert(
     carry: Carry = "copy",
     prefix: str = "",
     verify: Verify = "scaled",
+    properties: Mapping[str, str] | None = None,
 ) -> Conversion:
     """Read annotations, check them as `prepare` does, and write them in another form.
 
@@ -75,6 +76,7 @@ def convert(
         carry: copy the pictures, or link to them.
         prefix: see `forms.write_azure`; for `azure` only.
         verify: how far pictures are looked at, see `check`.
+        properties: as a job's, which say where datastores lie.
 
     Raises:
         DataError: nothing can be used, an argument is wrong, or the folder isn't empty.
@@ -84,7 +86,7 @@ def convert(
     _refuse(folder, target, carry, prefix)
     staging = Path(tempfile.mkdtemp(prefix="maskline-convert-"))
     try:
-        reading = read_source(source, kind, label_column, staging)
+        reading = read_source(source, kind, label_column, staging, properties)
         if reading.staging is not None and carry == "link":
             raise DataError(f"pictures of {source} must be fetched or unpacked; use --pictures copy")
         fetch_pictures(reading)

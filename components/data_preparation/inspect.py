@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def inspect(
     label_column: str = "label",
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
     verify: Verify = "scaled",
+    properties: Mapping[str, str] | None = None,
 ) -> Inspection:
     """Read and check annotations, hold out what `prepare` would by default, and report.
 
@@ -58,6 +59,7 @@ def inspect(
         label_column: the key that holds the objects of an Azure record.
         max_bad_fraction: largest share of the records that may be refused.
         verify: how far pictures are looked at, see `check`.
+        properties: as a job's, which say where datastores lie.
 
     Raises:
         DataError: the annotations can't be read at all, or an output has another suffix.
@@ -68,7 +70,9 @@ def inspect(
             raise DataError(f"--output {output} must end in one of {', '.join(OUTPUTS)}")
     with tempfile.TemporaryDirectory(prefix="maskline-inspect-") as place:
         folder = Path(place)
-        pictures, findings, reason = read_part(source, label_column, folder, "all", max_bad_fraction, verify)
+        pictures, findings, reason = read_part(
+            source, label_column, folder, "all", max_bad_fraction, verify, properties
+        )
         problems = [reason.split("; ")[0]] if reason else []  # what follows is in the findings
         splits = {"train": pictures}
         try:

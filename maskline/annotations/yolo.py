@@ -62,9 +62,11 @@ def _names(file: Path, names: Any) -> dict[int, str]:
     listed = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(listed, dict) or not listed:
         raise DataError(f"{file}: names={short(names)} must list the classes, like names: [can, box]")
+    listed = {k: str(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in listed.items()}
     bad = [k for k, v in listed.items() if not isinstance(k, int) or not is_class_name(v)]
     if bad:
-        raise DataError(f"{file}: names has {short(bad[0])}: {short(listed[bad[0]])}; write NUMBER: name")
+        what = f"{file}: names has {short(bad[0])}: {short(listed[bad[0]])}; write NUMBER: name"
+        raise DataError(f"{what}, in quotes where YAML reads another thing, as with yes, no and on")
     return listed
 
 

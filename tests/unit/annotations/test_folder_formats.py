@@ -96,6 +96,13 @@ def test_bad_data_yaml(data, tmp_path):
         read_annotations(_yolo(tmp_path, "", data), "yolo")
 
 
+def test_names_of_yolo_may_be_digits(tmp_path):
+    found = read_annotations(_yolo(tmp_path, f"1 {SQUARE}\n", "train: images\nnames: [0, 1]\n"))
+    assert found.classes == ("1",)
+    with pytest.raises(DataError, match="names has 1: False; write NUMBER: name, in quotes"):
+        read_annotations(_yolo(tmp_path, "", "train: images\nnames: [yes, no]\n".replace("yes", "can")))
+
+
 @pytest.mark.parametrize("part", ["../train/images", "train/images", "./train/images"])
 def test_parts_beside_data_yaml(part, tmp_path):
     for folder in ("images", "labels"):

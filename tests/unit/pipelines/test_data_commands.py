@@ -48,3 +48,17 @@ def test_inspect_of_data_that_cannot_be_trained_on_ends_with_1(tmp_path: Path) -
     assert shown.exit_code == 1
     assert "missing_picture" in shown.output
     assert "not fit to train on" in shown.output
+
+
+def test_datastores_are_told_where_they_lie(folder: Path, tmp_path: Path) -> None:
+    """As a job's properties do; without it the message says so."""
+    arguments = ["convert", str(folder / "train"), str(tmp_path / "new"), "--to", "azure"]
+    url = "azureml://datastores/mine/paths/new"
+    assert CliRunner().invoke(app, [*arguments, "--image-url", url]).exit_code == 0
+    lines = str(tmp_path / "new")
+    assert CliRunner().invoke(app, ["inspect", lines], env=WIDE).exit_code == 1
+    shown = CliRunner().invoke(app, ["inspect", lines, "--datastore", f"mine={tmp_path}"], env=WIDE)
+    assert shown.exit_code == 0, shown.output
+    assert "no findings" in shown.output
+    wrong = CliRunner().invoke(app, ["inspect", lines, "--datastore", "mine"])
+    assert "--datastore mine must read NAME=URI" in str(wrong.exception)
