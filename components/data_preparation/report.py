@@ -69,6 +69,7 @@ def write_report(
         picture_sizes=_picture_sizes(described),
         findings=described["findings"],
         shots=shots,
+        everything=len(shots) == _total(described, "pictures"),
         legend_entries=[(dataset.classes[key - 1], css(colours[key])) for key in sorted(seen)],
     )
     file.parent.mkdir(parents=True, exist_ok=True)
