@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 SOURCES := $(shell find maskline components pipelines -name '*.py' -o -name '*.j2' -o -name '*.yaml')
 
-.PHONY: demo test check bench golden clean
+IMAGES ?= light server trainer
+REGISTRY ?= $(or $(MASKLINE_REGISTRY),ghcr.io/maskline)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: demo test check bench golden images clean
 
 demo: $(DEMO)/done
 	@cat $(DEMO)/done
@@ -24,6 +28,12 @@ bench: $(VENV)/ready
 
 golden: $(VENV)/ready
 	$(BIN)/pytest tests/golden --write-golden
+
+# The container images, tagged with the version; BUILD_ARGS go to `docker build`, such as '--build-arg WEIGHTS=…'.
+images:
+	for name in $(IMAGES); do docker build --file images/$$name/Dockerfile \
+	    --tag $(REGISTRY)/maskline-$$name:$(VERSION) \
+	    --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null) $(BUILD_ARGS) . || exit 1; done
 
 clean:
 	rm -rf build $(VENV)

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -77,6 +77,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in --run-dir from its checkpoints.")
     ] = False,
+    runner: Annotated[
+        Literal["subprocess", "docker"],
+        typer.Option(help="Stages are processes here, or containers as a cluster runs them."),
+    ] = "subprocess",
 ) -> None:
     """Run a job on this machine: data, sweep, evaluation, ONNX file, report."""
     from maskline.job import load_sound_job
@@ -95,7 +99,7 @@ def run(
         _note(f"{', '.join(names)}: {UNREAD}")
     out.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     with Display(out, loaded.limits.max_trials) as display:
-        files = run_local(loaded, directory, watch=display, resume=resume)
+        files = run_local(loaded, directory, watch=display, resume=resume, runner=runner)
     for name, path in (
         ("report", files.report),
         ("data report", files.data_report),

@@ -11,6 +11,7 @@ token that Kubernetes gives a pod. Certificates are always checked.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,9 @@ class Connection:
         return found if isinstance(found, dict) else {}
 
     def page(self, run_id: str) -> str:
-        """Address of a run in Kubeflow's pages."""
-        host = self.cluster.kubeflow.ui or self.host.removesuffix("/pipeline")
+        """Address of a run in Kubeflow's pages, which a service of their own serves in the cluster."""
+        pages = re.sub(r"/ml-pipeline(?=[.:])", "/ml-pipeline-ui", self.host).removesuffix(":8888")
+        host = self.cluster.kubeflow.ui or pages
         return f"{host.rstrip('/')}/#/runs/details/{run_id}"
 
     @property

@@ -4,6 +4,7 @@ kfp.local patches `print` and the root logger and writes some hundred lines a ru
 harms nobody, and goes to `logs/kfp.log`; what a person sees comes from the stages' journal and the study.
 """
 
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -17,16 +18,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from maskline import artifacts, study
 from maskline.artifacts import TrialRecord
 from maskline.errors import JobError, StageError
-from maskline.job import ImageInstanceSegmentationJob
+from maskline.job import ImageInstanceSegmentationJob, load_job
 from maskline.settings import complete, weights_wanted
 from maskline.stages import JOURNAL_VARIABLE, NAMES
 
+from . import docker_runner
 from .compiler import compile_job, located
+
+Runner = Literal["subprocess", "docker"]
 
 AT_ONCE = 2
 """Iterations of a loop that kfp.local runs at a time, whatever the job asks for."""
@@ -131,6 +135,7 @@ def run_local(
     *,
     watch: Callable[[Progress], None] = lambda progress: None,
     resume: bool = False,
+    runner: Runner = "subprocess",
 ) -> RunFiles:
     """Run a job on this machine, from its data to report and ONNX file.
 
@@ -140,6 +145,7 @@ def run_local(
         watch: called twice a second with how far the run is.
         resume: continue the run that the directory holds. Trials that have ended are kept, those that were
             interrupted go on from their checkpoints; limits may have changed, nothing else that trials share.
+        runner: stages are processes here, or containers of the images that a cluster uses.
 
     Returns:
         Where the results lie.
@@ -150,7 +156,7 @@ def run_local(
         StageError: a stage failed; names it and the reason.
     """
     directory = directory.absolute()
-    check(job, directory.parent)
+    check(job, directory.parent, runner)
     logs = directory / "logs"
     if resume and not logs.is_dir():
         raise JobError(f"{directory} holds no run to be continued; leave --resume out to begin one")
@@ -171,7 +177,7 @@ def run_local(
     progress = Progress()
     with (logs / "kfp.log").open("w", encoding="utf-8") as log:
         engine = subprocess.Popen(
-            [sys.executable, "-m", "maskline.pipelines.local_runner", str(directory)],
+            [sys.executable, "-m", "maskline.pipelines.local_runner", str(directory), runner],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=_environment(job, directory),
@@ -181,28 +187,35 @@ def run_local(
             _follow(engine, directory, progress, watch)
         finally:
             _stop(engine)
+            if runner == "docker":
+                docker_runner.stop(directory)
     if engine.returncode:
         raise StageError(_failure(progress, logs / "kfp.log"))
     return RunFiles(directory)
 
 
-def check(job: ImageInstanceSegmentationJob, run_root: Path) -> None:
+def check(job: ImageInstanceSegmentationJob, run_root: Path, runner: Runner = "subprocess") -> None:
     """Everything that can be known before a run: the job, the data, the packages, the weights.
 
     Args:
         job: the job.
         run_root: folder of the run directories, where `checkpoint_run_id` may name one.
+        runner: the images of `docker` have their own packages and weights.
 
     Raises:
         JobError: all problems at once.
         WeightsError: weights to start from can't be had.
     """
     problems = job.problems()
+    if runner == "docker":
+        problems += docker_runner.obstacles()
     wanting = [name for name in TRAIN_PACKAGES if not _installed(name)]
-    if wanting:
+    if wanting and runner != "docker":
         problems.append(f"{', '.join(wanting)} not installed; pip install 'maskline[train]'")
     if problems:
         raise JobError(problems)
+    if wanting:
+        return
     fixed = located(job).fixed_settings()
     if "checkpoint_run_id" in fixed:
         fixed["checkpoint_run_id"] = study.find_run(fixed["checkpoint_run_id"], run_root)
@@ -322,18 +335,29 @@ def _end_with(parent: int) -> None:
     os.killpg(os.getpgid(0), signal.SIGTERM)
 
 
-def _run_pipeline(directory: Path) -> None:
+def _run_pipeline(directory: Path, runner: Runner) -> None:
     """The process that kfp.local has for itself."""
     from kfp import components, local
 
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if runner == "docker":
+        # Containers are no children: they would outlive this process.
+        signal.signal(signal.SIGTERM, _leave)
+        docker_runner.prepare(directory)
+        told = {name: os.environ[name] for name in (JOURNAL_VARIABLE, "MASKLINE_TRIAL_THREADS")}
+        stages = docker_runner.runner(load_job(directory / "job.yaml"), directory)
+        atexit.register(docker_runner.stop, directory)
+        text = docker_runner.with_variables(directory / "pipeline.yaml", told)
+    else:
+        stages = local.SubprocessRunner(use_venv=False)
+        text = (directory / "pipeline.yaml").read_text(encoding="utf-8")
     # A root of its own: kfp.local deletes the workspace it is given.
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=stages,
         pipeline_root=str(directory / "pipeline"),
         raise_on_error=True,
     )
-    pipeline = components.load_component_from_file(str(directory / "pipeline.yaml"))
+    pipeline = components.load_component_from_text(text)
     outputs = pipeline(run_root=str(directory.parent), run_name=directory.name).outputs
     for output, files in DELIVERED.items():
         for source, target in files.items():
@@ -343,4 +367,4 @@ def _run_pipeline(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    _run_pipeline(Path(sys.argv[1]))
+    _run_pipeline(Path(sys.argv[1]), "docker" if sys.argv[2] == "docker" else "subprocess")

@@ -20,7 +20,7 @@ CONTAINER = "main"
 """Container of a pod that runs the stage."""
 LOOK_SECONDS = 2.0
 """Between two looks for new pods while logs are followed."""
-TRIAL_LINE = re.compile(r"^trial (\d+)\b", re.MULTILINE)
+TRIAL_LINE = re.compile(r"^trial (\d+) begins", re.MULTILINE)
 """How a slot of the sweep says in its log which trial it runs."""
 
 

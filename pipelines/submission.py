@@ -90,6 +90,8 @@ class Experiment:
         connection = self.connection
         what = f"experiment {self.name} in namespace {connection.namespace}"
         for found in self._named(what):
+            if found.storage_state == "ARCHIVED":
+                raise ClusterError(f"{what} is archived; restore it, or give another experiment_name")
             return str(found.experiment_id)
         body = api.V2beta1Experiment(display_name=self.name, namespace=connection.namespace)
         made = connection.ask(

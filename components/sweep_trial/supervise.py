@@ -170,6 +170,7 @@ def _began(study: optuna.Study) -> float:
 def _run(slot: Slot, trial: optuna.Trial) -> TrialRecord:
     """Run a trial that was claimed."""
     number = trial.user_attrs[noun.NUMBER]
+    print(f"trial {number} begins", flush=True)  # by this line a trial's log is found in the cluster
     try:
         spec, reason = _prepare(slot, trial, number)
         if spec is None:

@@ -58,6 +58,14 @@ class TestSubmit:
         assert first.id != second.id
         assert len(kfp.experiments) == 1
 
+    def test_an_archived_experiment_is_told(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:
+        client.submit(job)
+        (experiment,) = kfp.experiments.values()
+        experiment.storage_state = "ARCHIVED"
+        with pytest.raises(ClusterError, match="experiment nuts in namespace team-a is archived; restore it"):
+            client.submit(job)
+        assert len(kfp.runs) == 1
+
     def test_the_service_account(self, described: Any, cluster_file: Write, job: Job, kfp: KfpApi,
                                  kubernetes: KubernetesApi) -> None:  # fmt: skip
         described["service_account"] = "trainer"

@@ -69,9 +69,26 @@ def test_through_kubeconfigs_api_server(
     monkeypatch.delenv("MASKLINE_KFP_TOKEN")
     kfp.token = None  # the API server says who asks
     assert runs(cluster_file) == []
-    assert kubernetes.asked[-1].path == (
-        "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy/apis/v2beta1/runs"
-    )
+    services = "/api/v1/namespaces/kubeflow/services"
+    assert kubernetes.asked[-1].path == f"{services}/ml-pipeline:http/proxy/apis/v2beta1/runs"
+    page = maskline.Client(cluster_file()).connection.page("4711")
+    assert page == f"{kubernetes.url}{services}/ml-pipeline-ui:http/proxy/#/runs/details/4711"
+
+
+@pytest.mark.parametrize(
+    ("kubeflow", "page"),
+    [
+        ({"host": "https://kubeflow.example.com/pipeline"}, "https://kubeflow.example.com/pipeline"),
+        ({"host": "https://api.example.com", "ui": "https://ui.example.com/"}, "https://ui.example.com"),
+        (
+            {"host": "http://ml-pipeline.kubeflow.svc.cluster.local:8888"},
+            "http://ml-pipeline-ui.kubeflow.svc.cluster.local",
+        ),
+    ],
+)
+def test_the_page_of_a_run(kubeflow: Any, page: str, described: Any, cluster_file: Write) -> None:
+    described["kubeflow"] |= kubeflow
+    assert maskline.Client(cluster_file()).connection.page("4711") == f"{page}/#/runs/details/4711"
 
 
 def test_nothing_is_left_in_the_users_home(cluster_file: Write, tmp_path: Path, capfd: Any) -> None:

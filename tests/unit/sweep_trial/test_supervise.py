@@ -16,6 +16,7 @@ from maskline.components.sweep_trial import child, supervise
 from maskline.components.sweep_trial.claim import Times
 from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
+from maskline.pipelines.pods import TRIAL_LINE
 from maskline.sweep import Choice
 
 
@@ -107,12 +108,21 @@ def test_a_failed_trial_is_recorded(
     assert supervise.run_slot(job, tiny_prepared, tmp_path / "run").state == "complete"
 
 
-def test_what_the_child_prints_is_kept(
-    job: ImageInstanceSegmentationJob, tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_the_child_prints_is_kept_and_told(
+    job: ImageInstanceSegmentationJob,
+    tiny_prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pretend(monkeypatch, EPOCH + "print('hello from the child', flush=True); time.sleep(0.3)")
     trial = supervise.run_slot(job, tiny_prepared, tmp_path / "run")
     assert "hello from the child" in Path(trial.directory, "log.txt").read_text()
+    told = capsys.readouterr().out
+    assert "hello from the child" in told
+    begun = TRIAL_LINE.search(told)  # by which the cluster's client finds the log of a trial
+    assert begun is not None
+    assert begun[1] == "0"
 
 
 def test_processes_that_the_child_leaves_are_ended(
