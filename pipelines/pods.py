@@ -152,11 +152,15 @@ class Pods:
 
     def _pump(self, pod: Any, lines: "queue.Queue[str | ClusterError | None]") -> None:
         """Pass on a pod's lines, and at their end None."""
+        from urllib3.exceptions import HTTPError
+
         try:
             for line in self._stream(pod):
                 lines.put(line)
         except ClusterError as error:
             lines.put(error)
+        except (HTTPError, OSError):
+            lines.put(f"[{short(pod)}] the connection to this log broke; `maskline logs` shows the rest")
         finally:
             lines.put(None)
 
