@@ -60,7 +60,10 @@ def convert(
     target_column_name: Column = "label",
     datastore: Datastores = None,
 ) -> None:
-    """Write annotations of any form as Azure's JSON Lines, COCO or YOLO, and say what changes."""
+    """Write annotations of any form as Azure's JSON Lines, COCO or YOLO, and say what changes.
+
+    Pictures, classes, masks and crowd flags are carried over, and no other attributes of records.
+    """
     from maskline.components.data_preparation.convert import CONVERSION
     from maskline.components.data_preparation.convert import convert as run
 

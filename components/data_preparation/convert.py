@@ -13,13 +13,12 @@ from typing import Literal, get_args
 from PIL import Image
 
 from maskline.annotations import Finding
-from maskline.annotations.outlines import is_hole, outlines
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_header
 from maskline.sources import clear, fetch_pictures, read_source
 
 from .check import CheckedObject, CheckedPicture, Verify, check
-from .forms import IMAGES, Named, write_azure, write_coco, write_yolo
+from .forms import IMAGES, Joined, Named, write_azure, write_coco, write_yolo
 from .write import count_kinds
 
 Target = Literal["azure", "coco", "yolo"]
@@ -64,7 +63,8 @@ def convert(
 ) -> Conversion:
     """Read annotations, check them as `prepare` does, and write them in another form.
 
-    Records that can't be used are left out and listed in CONVERSION, with file and line or id. Pictures keep
+    Pictures, classes, masks and crowd flags are carried over, and no other attributes of records. Records
+    that can't be used are left out and listed in CONVERSION, with file and line or id. Pictures keep
     their paths below the folder that is common to all, without folders called `images`.
 
     Args:
@@ -114,12 +114,13 @@ def _write(
     classes = sorted({o.label for p in pictures for o in p.objects})
     for name, picture in named:
         _carry(picture.file, folder / IMAGES / name, carry)
+    joined = None
     if target == "coco":
         write_coco(folder, named, classes)
     elif target == "azure":
         write_azure(folder, named, prefix)
     else:
-        write_yolo(folder, named, classes)
+        joined = write_yolo(folder, named, classes)
     objects = [o for _, p in named for o in p.objects]
     done = Conversion(
         folder,
@@ -128,7 +129,7 @@ def _write(
         sum(o.crowd for o in objects),
         count_kinds(findings),
         sum(f.lost for f in findings),
-        tuple(_notes(parts, target, named, objects)),
+        tuple(_notes(parts, target, named, objects, joined)),
     )
     _write_conversion(done, source, target, findings)
     return done
@@ -169,7 +170,8 @@ def _names(pictures: Sequence[CheckedPicture], *, by_stem: bool) -> list[Named]:
 def _safe_name(path: str) -> str:
     """A relative path that is text in every file: bytes that aren't UTF-8 become `_xE9`."""
     parts = PurePath(path).parts
-    kept = [*(part for part in parts[:-1] if part != IMAGES), parts[-1]]
+    # A name that begins with a dot is hidden, and hidden files are no records.
+    kept = [re.sub(r"^\.", "_", part) for part in (*(p for p in parts[:-1] if p != IMAGES), parts[-1])]
     return re.sub(r"[\udc80-\udcff]", lambda m: f"_x{ord(m[0]) - 0xDC00:02X}", str(PurePosixPath(*kept)))
 
 
@@ -182,7 +184,11 @@ def _carry(file: str, target: Path, carry: Carry) -> None:
 
 
 def _notes(
-    parts: Sequence[str], target: Target, named: Sequence[Named], objects: Sequence[CheckedObject]
+    parts: Sequence[str],
+    target: Target,
+    named: Sequence[Named],
+    objects: Sequence[CheckedObject],
+    joined: Joined | None,
 ) -> Iterator[str]:
     """What a reader of the target should know, where it applies."""
     names = [(os.path.basename(p.file), os.path.basename(name)) for name, p in named]
@@ -201,20 +207,13 @@ def _notes(
     crowds = sum(o.crowd for o in objects)
     if target == "azure" and crowds:
         yield f"{crowds} crowd regions have isCrowd: 1; Azure ML trains on them as on any object"
-    if target == "yolo":
-        yield from _yolo_notes(objects, crowds)
-
-
-def _yolo_notes(objects: Sequence[CheckedObject], crowds: int) -> Iterator[str]:
-    if crowds:
+    if target == "yolo" and crowds:
         yield f"{crowds} crowd regions, which YOLO can't hold, are in crowd.jsonl, which Maskline alone reads"
-    joined = [outlines(o.mask) for o in objects if not o.crowd]
-    holed = sum(any(map(is_hole, rings)) for rings in joined)
-    several = sum(sum(not is_hole(ring) for ring in rings) > 1 for rings in joined)
-    if holed or several:
+    if joined and (joined.holed or joined.several):
         yield (
-            f"{holed} objects with holes and {several} of several parts are one ring each, joined by bridges "
-            "of no width; Maskline reads them exactly, other tools may draw a bridge one pixel wide"
+            f"{joined.holed} objects with holes and {joined.several} of several parts are one ring each, "
+            "joined by bridges of no width; Maskline reads them exactly, other tools may draw a bridge one "
+            "pixel wide"
         )
 
 

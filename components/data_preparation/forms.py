@@ -5,7 +5,9 @@ are the same, bit by bit.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,10 +15,11 @@ import numpy as np
 import yaml
 
 from maskline.annotations import Mask
-from maskline.annotations.outlines import Ring, bridged, outlines
+from maskline.annotations.outlines import Ring, bridged, is_hole, outlines
 from maskline.annotations.yolo import CROWD, DATA
 
-from .check import CheckedPicture
+from .check import CheckedObject, CheckedPicture
+from .workers import in_order
 from .write import as_coco
 
 IMAGES = "images"
@@ -58,24 +61,20 @@ def write_azure(folder: Path, pictures: Sequence[Named], prefix: str = "") -> No
     """
     start = f"{prefix.rstrip('/')}/" if prefix else ""
     with (folder / "annotations.jsonl").open("w", encoding="utf-8") as stream:
-        for name, picture in pictures:
-            record = {
-                "image_url": f"{start}{IMAGES}/{name}",
-                "image_details": {
-                    "format": PurePosixPath(name).suffix.lstrip(".").lower(),
-                    "width": picture.width,
-                    "height": picture.height,
-                },
-                "label": [
-                    {"label": o.label, "isCrowd": int(o.crowd), "polygon": _polygon(o.mask)}
-                    for o in picture.objects
-                ],
-            }
-            stream.write(json.dumps(record) + "\n")
+        for line in in_order(partial(_azure_line, start), pictures, _name):
+            stream.write(line)
     (folder / "MLTable").write_text(_TABLE, encoding="utf-8")
 
 
-def write_yolo(folder: Path, pictures: Sequence[Named], classes: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Joined:
+    """Objects that are one ring in YOLO's form and weren't before: with holes, and of several parts."""
+
+    holed: int
+    several: int
+
+
+def write_yolo(folder: Path, pictures: Sequence[Named], classes: Sequence[str]) -> Joined:
     """Write `data.yaml`, a text file a picture in `labels/`, and `crowd.jsonl` where there are crowd regions.
 
     A picture without objects gets an empty text file. `data.yaml` names no `val`: which pictures to hold
@@ -83,23 +82,58 @@ def write_yolo(folder: Path, pictures: Sequence[Named], classes: Sequence[str]) 
     """
     numbers = {name: number for number, name in enumerate(classes)}
     crowd: list[dict[str, Any]] = []
-    for name, picture in pictures:
-        lines = []
-        for found in picture.objects:
-            if found.crowd:
-                runs = {"size": [found.mask.height, found.mask.width], "counts": found.mask.counts}
-                crowd.append({"image": f"{IMAGES}/{name}", "label": found.label, "segmentation": runs})
-            else:
-                points = _fractions(bridged(outlines(found.mask)), found.mask)
-                lines.append(f"{numbers[found.label]} {' '.join(f'{v:.{DIGITS}g}' for v in points)}\n")
+    holed = several = 0
+    texts = in_order(partial(_yolo_text, numbers), pictures, _name)
+    for (name, picture), (text, joined) in zip(pictures, texts, strict=True):
+        holed, several = holed + joined.holed, several + joined.several
+        crowd += [_crowd(name, found) for found in picture.objects if found.crowd]
         file = (folder / "labels" / name).with_suffix(".txt")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(lines), encoding="ascii")
+        file.write_text(text, encoding="ascii")
     data = {"train": IMAGES, "names": dict(enumerate(classes))}
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
-    (folder / DATA).write_text("# add val: the folder of pictures to validate on\n" + text, encoding="utf-8")
+    listed = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
+    (folder / DATA).write_text(
+        f"# add val: the folder of pictures to validate on\n{listed}", encoding="utf-8"
+    )
     if crowd:
         (folder / CROWD).write_text("".join(json.dumps(c) + "\n" for c in crowd), encoding="utf-8")
+    return Joined(holed, several)
+
+
+def _name(named: Named) -> str:
+    return named[1].where
+
+
+def _azure_line(start: str, named: Named) -> str:
+    name, picture = named
+    details = {"format": PurePosixPath(name).suffix.lstrip(".").lower()}
+    record = {
+        "image_url": f"{start}{IMAGES}/{name}",
+        "image_details": {**details, "width": picture.width, "height": picture.height},
+        "label": [
+            {"label": o.label, "isCrowd": int(o.crowd), "polygon": _polygon(o.mask)} for o in picture.objects
+        ],
+    }
+    return json.dumps(record) + "\n"
+
+
+def _yolo_text(numbers: Mapping[str, int], named: Named) -> tuple[str, Joined]:
+    lines = []
+    holed = several = 0
+    for found in named[1].objects:
+        if found.crowd:
+            continue
+        rings = outlines(found.mask)
+        holes = sum(map(is_hole, rings))
+        holed, several = holed + (holes > 0), several + (len(rings) - holes > 1)
+        points = _fractions(bridged(rings), found.mask)
+        lines.append(f"{numbers[found.label]} {' '.join(f'{v:.{DIGITS}g}' for v in points)}\n")
+    return "".join(lines), Joined(holed, several)
+
+
+def _crowd(name: str, found: CheckedObject) -> dict[str, Any]:
+    runs = {"size": [found.mask.height, found.mask.width], "counts": found.mask.counts}
+    return {"image": f"{IMAGES}/{name}", "label": found.label, "segmentation": runs}
 
 
 def _polygon(mask: Mask) -> list[list[float]]:

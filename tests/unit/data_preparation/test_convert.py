@@ -96,6 +96,8 @@ NAMES = (
     "cafe\u0301.png",
     "caf\u00e9.png",
     "line\nbreak.png",
+    ".hidden.png",
+    ".folder/a.png",
     "x" * 240 + ".png",
 )
 
