@@ -177,7 +177,7 @@ def _too_many(path: str, records: int, findings: Sequence[Finding], limit: float
     return (
         f"{path}: {lost} of {records} records can't be used ({lost / records:.1%}, more than "
         f"max_bad_fraction={limit:g}); {_worst(findings)}; all are in {folder / FINDINGS}; "
-        "repair them, or allow more"
+        f"look at them with `maskline inspect {path}` and repair them, or allow more"
     )
 
 
