@@ -42,6 +42,9 @@ class AdvancedSettings(BaseModel):
     to be fetched or unpacked, and pictures on this machine or a volume stay where they are."""
     metric_score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.001
     """Detections below this score don't count in metrics; deployment has `box_score_threshold`."""
+    voc_matching: Literal["voc", "azure"] = "voc"
+    """How `voc` matches detections: by VOC's own rule, or by Azure's, where crowd regions compete with the
+    objects. In both, a detection of an object that was found already is false."""
     mask_pixel_score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """A pixel belongs to a mask when its probability is above this."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -18,6 +18,7 @@ model/                      trial_selection -> evaluation, onnx_export
     labels.json             class names, index 0 is the first class (there is no background here)
 evaluation/
     metrics.json  predictions.json  predictions_bbox.json
+    evaluation.json         what the report is made of besides: job, trials, settings, the data's place
 best_model/                 what onnx_export hands out: all that is needed to use the model
     model.onnx  labels.json  parity.json  metrics.json  settings.json  checkpoint.safetensors
     README.md               the model card
@@ -51,6 +52,8 @@ MODEL = "model.onnx"
 PARITY = "parity.json"
 PICTURES = "pictures"
 PREDICTIONS = "predictions.json"
+BOX_PREDICTIONS = "predictions_bbox.json"
+EVALUATION = "evaluation.json"
 REPORT = "report.html"
 TRIALS = "trials.json"
 

@@ -87,13 +87,21 @@ class PreparedDataset:
         Raises:
             DataError: the data set has no such split.
         """
-        if split not in self.splits:
-            raise DataError(f"{self.path} has no {split} split; it has {', '.join(self.splits)}")
-        found: dict[str, Any] = json.loads(self.split_file(split).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(self.split_file(self.known(split)).read_text(encoding="utf-8"))
         folder = os.path.abspath(self.path)
         for image in found["images"]:
             image["file_name"] = os.path.join(folder, image["file_name"])
         return found
+
+    def known(self, split: SplitName) -> SplitName:
+        """The same split, if the data set has it.
+
+        Raises:
+            DataError: it has no such split.
+        """
+        if split not in self.splits:
+            raise DataError(f"{self.path} has no {split} split; it has {', '.join(self.splits)}")
+        return split
 
     @property
     def evaluation_split(self) -> SplitName:

@@ -142,7 +142,7 @@ def _write(pen: ImageDraw.ImageDraw, text: str, colour: Colour, mask: NDArray[np
 def _compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     if isinstance(segmentation, Mapping) and isinstance(segmentation["counts"], str):
         return dict(segmentation)
-    from .voc import as_rle  # needs pycocotools, which predictions do without
+    from .coco_forms import as_rle  # needs hotcoco, which predictions do without
 
     found = as_rle(segmentation, height, width)
     return {**found, "counts": bytes(found["counts"]).decode("ascii")}

@@ -33,7 +33,16 @@ def small_masks(model: nn.Module, score_threshold: float) -> Iterator[None]:
 def predict(
     model: nn.Module, coco: dict[str, Any], settings: TrainingSettings, *, device: torch.device | None = None
 ) -> list[dict[str, Any]]:
+    """All of `predict_pictures` as one list."""
+    return [found for picture in predict_pictures(model, coco, settings, device=device) for found in picture]
+
+
+def predict_pictures(
+    model: nn.Module, coco: dict[str, Any], settings: TrainingSettings, *, device: torch.device | None = None
+) -> Iterator[list[dict[str, Any]]]:
     """Detections on every picture of a split, with the score threshold that metrics ask for.
+
+    A picture at a time, so that memory doesn't grow with their number.
 
     Args:
         model: of `build_model`; left in evaluation mode.
@@ -41,7 +50,7 @@ def predict(
         settings: validation_batch_size, number_of_workers and the thresholds of advanced_settings.
         device: where to compute; the model is moved there.
 
-    Returns:
+    Yields:
         COCO results: image_id, category_id (from 1), score (0 ... 1), bbox [x, y, width, height] in
         pixels, segmentation (compressed RLE, at the size of the upright picture).
     """
@@ -50,15 +59,14 @@ def predict(
     batches = loader(
         PictureDataset(coco), batch_size=settings.validation_batch_size, workers=settings.number_of_workers
     )
-    found: list[dict[str, Any]] = []
-    with torch.inference_mode(), small_masks(model, settings.advanced.metric_score_threshold):
-        for pictures, targets in batches:
+    threshold = settings.advanced.mask_pixel_score_threshold
+    for pictures, targets in batches:
+        # Not around the `yield`: what the caller does in between is none of the model's business.
+        with torch.inference_mode(), small_masks(model, settings.advanced.metric_score_threshold):
             outputs = model([picture.to(device) for picture in pictures])
-            for picture, output, target in zip(pictures, outputs, targets, strict=True):
-                height, width = picture.shape[-2:]
-                threshold = settings.advanced.mask_pixel_score_threshold
-                found += results(output, int(target["image_id"]), height, width, threshold)
-    return found
+        for picture, output, target in zip(pictures, outputs, targets, strict=True):
+            height, width = picture.shape[-2:]
+            yield results(output, int(target["image_id"]), height, width, threshold)
 
 
 def results(

@@ -6,22 +6,31 @@ most. Overlap at or above the threshold is a hit if that object is still free, a
 is taken: there is no second-best search, unlike COCO's. Objects marked `difficult` are neither hits nor
 misses. VOC has no crowd regions; one is asked only when no object reaches the threshold, by the share of
 the detection that lies inside it, as in COCO, and then the detection doesn't count either way.
+
+Azure ML's rule (`voc_matching: azure`) differs for crowd regions: they compete with the objects, so that a
+detection which lies inside one more than it overlaps its object doesn't count.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from hotcoco import primitives
 from numpy.typing import NDArray
-from pycocotools import mask as rle
+
+from .scoring import Scoring, uncollected
+from .verdicts import FALSE, HIT, IGNORED, Objects, Verdicts, curve
 
 UNDEFINED = -1.0
 """What a mean over nothing is, in VOC's numbers as in COCO's."""
+MOST = 100
+"""How many detections of a class in a picture COCO's matching looks at."""
+MARGIN = 2.0
+"""Pixels by which an annotated box may miss its mask."""
 
-Verdict = Literal["hit", "false", "ignored"]
-Key = tuple[int, int]
+Matching = Literal["voc", "azure"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,12 @@ class VocScores:
 
 
 def voc_scores(
-    ground_truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], iou_threshold: float = 0.5
+    ground_truth: Mapping[str, Any] | Path,
+    predictions: Sequence[Mapping[str, Any]] | Path,
+    iou_threshold: float = 0.5,
+    *,
+    matching: Matching = "voc",
+    images: Collection[int] | None = None,
 ) -> VocScores:
     """Mean average precision, precision and recall of masks, at one IoU threshold.
 
@@ -60,20 +74,23 @@ def voc_scores(
     handed in, the last point of the curve.
 
     Args:
-        ground_truth: COCO dictionary; `iscrowd` and `difficult` objects don't count.
-        predictions: COCO results with `segmentation`; every one counts, whatever its score.
+        ground_truth: COCO dictionary or file; `iscrowd` and `difficult` objects don't count.
+        predictions: COCO results with `segmentation`, or a file; every one counts, whatever its score.
         iou_threshold: mask IoU from which a detection is a hit, 0 to 1.
+        matching: VOC's rule, or Azure ML's.
+        images: ids of the pictures that count; None for all.
     """
-    verdicts = match(ground_truth, predictions, iou_threshold)
-    objects = count_objects(ground_truth)
-    by_class: dict[int, list[tuple[float, Verdict]]] = defaultdict(list)
-    for prediction, verdict in zip(predictions, verdicts, strict=True):
-        by_class[prediction["category_id"]].append((prediction["score"], verdict))
-    classes = {
-        category["name"]: _class_scores(by_class[category["id"]], objects.get(category["id"], 0))
-        for category in ground_truth["categories"]
-        if by_class[category["id"]] or objects.get(category["id"], 0)
-    }
+    scoring = Scoring(ground_truth, predictions, images)
+    return summarize(voc_verdicts(scoring, iou_threshold, matching), scoring.names)
+
+
+def summarize(verdicts: Verdicts, names: Mapping[int, str]) -> VocScores:
+    """The numbers that follow from `voc_verdicts`; names of the classes by category id."""
+    classes = {}
+    for number, name in names.items():
+        found, objects = verdicts.of_class(number), verdicts.objects_of(number)
+        if len(found.score) or objects:
+            classes[name] = _class_scores(found, objects)
     return VocScores(
         mean_average_precision=_mean([found.average_precision for found in classes.values()]),
         precision=_mean([found.precision for found in classes.values()]),
@@ -82,103 +99,136 @@ def voc_scores(
     )
 
 
-def match(
-    ground_truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], iou_threshold: float = 0.5
-) -> list[Verdict]:
-    """What each detection is, in the order given: a hit, a false positive, or ignored.
+def voc_verdicts(scoring: Scoring, iou_threshold: float = 0.5, matching: Matching = "voc") -> Verdicts:
+    """What each detection is by VOC's matching. Equal scores are taken in the order given.
 
-    Equal scores are taken in the order given.
+    COCO's matching says the same wherever no detection can reach two objects of its class; only the groups
+    (a class in a picture) where one might are matched anew.
     """
-    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
-    objects: dict[Key, list[Mapping[str, Any]]] = defaultdict(list)
-    for annotation in ground_truth["annotations"]:
-        objects[annotation["image_id"], annotation["category_id"]].append(annotation)
-    detections: dict[Key, list[int]] = defaultdict(list)
-    for index in sorted(range(len(predictions)), key=lambda i: -predictions[i]["score"]):
-        prediction = predictions[index]
-        detections[prediction["image_id"], prediction["category_id"]].append(index)
-    verdicts: list[Verdict] = ["false"] * len(predictions)
-    for key, indices in detections.items():
-        masks = [predictions[index]["segmentation"] for index in indices]
-        there = objects.get(key, [])
-        overlaps = _overlaps(masks, there, *sizes[key[0]])
-        ignored = [counts_not(annotation) for annotation in there]
-        crowd = np.array([bool(annotation.get("iscrowd")) for annotation in there], dtype=bool)
-        for index, verdict in zip(indices, _judge(overlaps, ignored, crowd, iou_threshold), strict=True):
-            verdicts[index] = verdict
-    return verdicts
+    base = scoring.verdicts(iou_threshold)
+    verdict, found = base.verdict.copy(), base.found.copy()
+    odd = base.objects.crowd | base.objects.difficult
+    # COCO looks at MOST detections; beyond them, where there is no object either, all are false.
+    verdict[(verdict == IGNORED) & np.isin(base.image_id, scoring.images)] = FALSE
+    with uncollected():
+        places, best, overlap, crowded = _nearest(scoring, base, iou_threshold, matching)
+    reached = overlap >= iou_threshold
+    verdict[places] = np.where(~reached & (crowded >= iou_threshold) & (matching == "voc"), IGNORED, FALSE)
+    verdict[places[reached & odd[best]]] = IGNORED
+    real = np.flatnonzero(reached & ~odd[best])
+    hits = real[np.unique(best[real], return_index=True)[1]]
+    verdict[places[hits]] = HIT
+    found[places] = 0
+    found[places[hits]] = base.objects.id[best[hits]]
+    counts = base.objects.counts & ~base.objects.difficult
+    return replace(base, verdict=verdict, found=found, objects=replace(base.objects, counts=counts))
 
 
-def count_objects(ground_truth: Mapping[str, Any]) -> dict[int, int]:
-    """Objects that count, by category id."""
-    counts: dict[int, int] = defaultdict(int)
-    for annotation in ground_truth["annotations"]:
-        if not counts_not(annotation):
-            counts[annotation["category_id"]] += 1
-    return dict(counts)
+def _nearest(
+    scoring: Scoring, base: Verdicts, threshold: float, matching: Matching
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the detections in doubtful groups, by falling score in each: place, index of the object that is
+    looked at, overlap with it, and the largest share inside a crowd region.
+    """
+    none: list[Any] = [np.zeros(0, dtype=np.int64)]
+    places, best, overlap, crowded = none[:], none[:], [np.zeros(0)], [np.zeros(0)]
+    for chosen, objects in _doubtful(scoring, base, threshold):
+        truths, masks = scoring.masks(base.objects.id[objects].tolist(), chosen.tolist())
+        crowd = base.objects.crowd[objects]
+        shares = np.asarray(primitives.mask_iou(masks, truths, crowd.tolist()))
+        inside = np.zeros(len(chosen))
+        if crowd.any():
+            inside = shares[:, crowd].max(axis=1)
+            if matching == "voc":
+                shares[:, crowd] = -1.0
+        nearest = shares.argmax(axis=1)
+        places.append(chosen)
+        best.append(objects[nearest])
+        overlap.append(shares[np.arange(len(chosen)), nearest])
+        crowded.append(inside)
+    return np.concatenate(places), np.concatenate(best), np.concatenate(overlap), np.concatenate(crowded)
 
 
-def counts_not(annotation: Mapping[str, Any]) -> bool:
-    """Whether an object is neither to be found nor to be missed."""
-    return bool(annotation.get("iscrowd") or annotation.get("difficult"))
+def _doubtful(
+    scoring: Scoring, base: Verdicts, threshold: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Groups that COCO's matching may judge otherwise: places of detections by falling score, of objects."""
+    objects = base.objects
+    there = np.flatnonzero(np.isin(base.image_id, scoring.images))
+    keys = _keys(scoring, base.image_id[there], base.category_id[there])
+    order = np.lexsort((-base.score[there], keys))
+    places, keys = there[order], keys[order]
+    object_keys = _keys(scoring, objects.image_id, objects.category_id)
+    object_order = np.argsort(object_keys, kind="stable")
+    object_keys = object_keys[object_order]
+    groups, first, detections = np.unique(keys, return_index=True, return_counts=True)
+    start, end = (np.searchsorted(object_keys, groups, side) for side in ("left", "right"))
+    odd = (objects.crowd | objects.difficult)[object_order]
+    doubtful = (np.isin(groups, object_keys[odd]) | (detections > MOST)) & (end > start)
+    several = (detections > 1) & (end - start > 1)
+    if threshold < 0.5:
+        doubtful |= several
+    else:
+        crossing = np.isin(groups, object_keys[_crossing(objects, object_order, object_keys)])
+        doubtful |= several & (crossing | np.isin(groups, keys[_halves(scoring, base, places)]))
+    for group in np.flatnonzero(doubtful):
+        chosen = places[first[group] : first[group] + detections[group]]
+        yield chosen, object_order[start[group] : end[group]]
 
 
-def as_rle(segmentation: Any, height: int, width: int) -> Any:
-    """A COCO segmentation (polygons, or RLE of either form) as compressed RLE."""
-    if isinstance(segmentation, Sequence):
-        return rle.merge(rle.frPyObjects(list(segmentation), height, width))
-    if isinstance(segmentation["counts"], list):
-        return rle.frPyObjects(segmentation, height, width)
-    return segmentation
+def _keys(scoring: Scoring, image_id: NDArray[np.int64], category_id: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for each class in a picture."""
+    return np.searchsorted(scoring.images, image_id) * len(scoring.classes) + np.searchsorted(
+        scoring.classes, category_id
+    )
 
 
-def _overlaps(
-    masks: list[Any], there: Sequence[Mapping[str, Any]], height: int, width: int
-) -> NDArray[np.float64]:
-    """Mask IoU, (detections, objects); for crowd regions the share of the detection inside."""
-    if not there:
-        return np.zeros((len(masks), 0))
-    truth = [as_rle(annotation["segmentation"], height, width) for annotation in there]
-    crowd = [int(bool(annotation.get("iscrowd"))) for annotation in there]
-    return np.asarray(rle.iou(masks, truth, crowd), dtype=np.float64).reshape(len(masks), len(there))
+def _crossing(objects: Objects, order: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether an object's box comes near that of another of its group; order sorts objects by group.
+
+    From an IoU of 0.5 on, two objects can only both be reached by a detection if they overlap each other:
+    each holds half of it or more. What is left is the detection that is exactly two halves (`_halves`).
+    """
+    box = objects.box[order]
+    low, high = box[:, :2] - MARGIN / 2, box[:, :2] + box[:, 2:] + MARGIN / 2
+    found = np.zeros(len(order), dtype=bool)
+    step = 1
+    while (pairs := np.flatnonzero(keys[step:] == keys[:-step])).size:
+        others = pairs + step
+        near = np.all((low[pairs] <= high[others]) & (low[others] <= high[pairs]), axis=1)
+        found[pairs] |= near
+        step += 1
+    return found
 
 
-def _judge(
-    overlaps: NDArray[np.float64], ignored: Sequence[bool], crowd: NDArray[np.bool_], threshold: float
-) -> list[Verdict]:
-    """Verdicts on the detections of one class in one picture, by falling score."""
-    taken: set[int] = set()
-    verdicts: list[Verdict] = []
-    for row in overlaps:
-        single = np.where(crowd, -1.0, row)
-        best = int(single.argmax()) if len(row) else -1
-        if best >= 0 and single[best] >= threshold:
-            if ignored[best]:
-                verdicts.append("ignored")
-            else:
-                verdicts.append("false" if best in taken else "hit")
-                taken.add(best)
-        else:
-            verdicts.append("ignored" if np.any(row[crowd] >= threshold) else "false")
-    return verdicts
+def _halves(scoring: Scoring, base: Verdicts, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a hit has exactly twice the area of its object, so that its IoU may be 0.5 with another too."""
+    order = np.argsort(base.objects.id)
+    index = np.searchsorted(base.objects.id[order], base.found[places]).clip(max=max(len(order) - 1, 0))
+    areas = base.objects.area[order][index] if len(order) else np.zeros(len(places))
+    return (base.found[places] > 0) & (np.abs(scoring.area[places] - 2 * areas) <= 1)
 
 
-def _class_scores(detections: Sequence[tuple[float, Verdict]], objects: int) -> VocClass:
-    ranked = sorted((d for d in detections if d[1] != "ignored"), key=lambda d: -d[0])
-    hits = np.cumsum([verdict == "hit" for _, verdict in ranked], dtype=float)
-    precision = hits / np.arange(1, len(ranked) + 1)
-    last = float(precision[-1]) if ranked else None
+def _class_scores(found: Verdicts, objects: int) -> VocClass:
+    points = curve(found, max(objects, 1))
+    last = float(points.precision[-1]) if len(points.score) else None
     if objects == 0:
         return VocClass(average_precision=None, precision=last, recall=None)
-    recall = hits / objects
-    return VocClass(_area(recall, precision), last, float(recall[-1]) if ranked else 0.0)
+    recall = float(points.recall[-1]) if len(points.score) else 0.0
+    return VocClass(average_precision(found, objects), last, recall)
 
 
-def _area(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """Area under the precision-recall curve, made to fall from left to right first (VOCap.m)."""
-    edges = np.concatenate([[0.0], recall])
+def average_precision(found: Verdicts, objects: int) -> float:
+    """Area under the precision-recall curve, made to fall from left to right first (VOCap.m).
+
+    Equal scores are taken one by one in the order given, as there.
+    """
+    counted = found.verdict != IGNORED
+    order = np.argsort(-found.score[counted], kind="stable")
+    hit = (found.verdict[counted] == HIT)[order]
+    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
     falling = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(edges) * falling))
+    return float(falling[hit].sum() / objects)
 
 
 def _mean(values: Sequence[float | None]) -> float:

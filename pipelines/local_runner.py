@@ -34,7 +34,16 @@ Runner = Literal["subprocess", "docker"]
 
 AT_ONCE = 2
 """Iterations of a loop that kfp.local runs at a time, whatever the job asks for."""
-TRAIN_PACKAGES = ("torch", "torchvision", "pycocotools", "onnx", "onnxruntime", "safetensors", "matplotlib")
+TRAIN_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pycocotools",
+    "hotcoco",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+    "matplotlib",
+)
 """What comes with the extra [train]."""
 POLL_SECONDS = 0.5
 STAGES = "stages.jsonl"
@@ -60,6 +69,8 @@ DELIVERED = {
     "results": {
         artifacts.METRICS: artifacts.METRICS,
         artifacts.PREDICTIONS: artifacts.PREDICTIONS,
+        artifacts.BOX_PREDICTIONS: artifacts.BOX_PREDICTIONS,
+        artifacts.EVALUATION: artifacts.EVALUATION,
     },
 }
 """Pipeline output -> file in it -> where a user finds it, below the run directory."""

@@ -1,11 +1,11 @@
 """Which pictures the report shows."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from maskline.voc import counts_not, match
+import numpy as np
+
+from maskline.verdicts import FALSE, HIT, Verdicts
 
 SHOWN = 12
 
@@ -33,23 +33,20 @@ class PictureScore:
         return 2 * self.hits / counted if counted else 1.0
 
 
-def picture_scores(
-    truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], iou_threshold: float
-) -> list[PictureScore]:
-    """The score of every picture of a split, in its order; matched as `maskline.voc.match` does."""
-    verdicts = Counter(
-        (found["image_id"], verdict)
-        for found, verdict in zip(predictions, match(truth, predictions, iou_threshold), strict=True)
+def picture_scores(verdicts: Verdicts, images: Sequence[int]) -> list[PictureScore]:
+    """The score of each of these pictures (ids ascending)."""
+    objects = verdicts.objects
+    columns = (
+        verdicts.image_id[verdicts.verdict == HIT],
+        verdicts.image_id[verdicts.verdict == FALSE],
+        objects.image_id[objects.counts],
     )
-    objects = Counter(a["image_id"] for a in truth["annotations"] if not counts_not(a))
+    hits, false, there = (
+        np.bincount(np.searchsorted(images, column), minlength=len(images)).tolist() for column in columns
+    )
     return [
-        PictureScore(
-            image_id=number,
-            hits=verdicts[number, "hit"],
-            false=verdicts[number, "false"],
-            missed=objects[number] - verdicts[number, "hit"],
-        )
-        for number in (image["id"] for image in truth["images"])
+        PictureScore(image_id=image, hits=hit, false=wrong, missed=count - hit)
+        for image, hit, wrong, count in zip(images, hits, false, there, strict=True)
     ]
 
 

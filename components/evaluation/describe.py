@@ -12,7 +12,7 @@ import yaml
 from maskline.artifacts import FINDINGS, SplitName, TrialRecord
 from maskline.dataset import PreparedDataset
 from maskline.leaderboard import COLUMNS, rows, varied
-from maskline.page import Kind, Table
+from maskline.page import Kind, Table, number
 from maskline.settings import TrainingSettings, complete
 
 COCO_MEANINGS: Mapping[str, str] = {
@@ -29,7 +29,15 @@ COCO_MEANINGS: Mapping[str, str] = {
     "AR_medium": "AR100, 32² to 96² pixels",
     "AR_large": "AR100, over 96² pixels",
 }
-PACKAGES = ("maskline", "torch", "torchvision", "pycocotools", "numpy", "optuna", "kfp")
+ERROR_MEANINGS: Mapping[str, str] = {
+    "class": "lies well on an object (IoU ≥ 0.5), under another class's name",
+    "localisation": "right class, but overlaps its object too little (IoU 0.1 to 0.5)",
+    "class and localisation": "another class, and too little overlap",
+    "duplicate": "of an object that a stronger detection found already",
+    "background": "where there is nothing (IoU below 0.1 with any object)",
+    "missed": "an object that no detection is about, not even a wrong one",
+}
+PACKAGES = ("maskline", "torch", "torchvision", "hotcoco", "pycocotools", "numpy", "optuna", "kfp")
 FINDINGS_SHOWN = 20
 HEADINGS = {"best_epoch": "best epoch", "epochs_done": "epochs", "seconds": "time"}
 
@@ -94,6 +102,77 @@ def leaderboard_table(trials: Sequence[TrialRecord], best: TrialRecord) -> Table
     )
 
 
+def class_table(metrics: Mapping[str, Any]) -> Table:
+    """The classes' numbers, masks and boxes."""
+    keys = ("mask_AP", "mask_AP50", "mask_AP75", "box_AP", "box_AP50", "voc_AP", "precision", "recall")
+    heads = ("mask AP", "AP50", "AP75", "box AP", "AP50", "VOC AP", "precision", "recall")
+    return Table(
+        columns=[("class", "name"), ("objects", "n"), *((head, "n") for head in heads)],
+        rows=[
+            [name, str(row["objects"]), *(number(row.get(key)) for key in keys)]
+            for name, row in metrics["classes"].items()
+        ],
+        note=f"Precision and recall as deployed: detections with a score of at least "
+        f"{metrics['box_score_threshold']}, at IoU {metrics['iou_threshold']}.",
+    )
+
+
+def size_table(metrics: Mapping[str, Any]) -> Table:
+    """Mask AP by class and size."""
+    keys = (
+        "mask_AP_small",
+        "mask_AP_medium",
+        "mask_AP_large",
+        "mask_AR_small",
+        "mask_AR_medium",
+        "mask_AR_large",
+    )
+    heads = ("AP small", "AP medium", "AP large", "AR small", "AR medium", "AR large")
+    return Table(
+        columns=[("class", "name"), *((head, "n") for head in heads)],
+        rows=[[name, *(number(row.get(key)) for key in keys)] for name, row in metrics["classes"].items()],
+    )
+
+
+def threshold_table(metrics: Mapping[str, Any]) -> Table:
+    """The score threshold with the best F1, for all predictions and by class."""
+    found = metrics["analysis"]["thresholds"]
+    rows_ = [("all classes together", found["all"]), *found["classes"].items()]
+    return Table(
+        columns=[("class", "name"), ("score", "n"), ("F1 there", "n")],
+        rows=[
+            [name, *((number(best["score"], 2), number(best["f1"])) if best else ("–", "–"))]
+            for name, best in rows_
+        ],
+        best=0,
+    )
+
+
+def group_table(metrics: Mapping[str, Any]) -> Table:
+    """Objects of each size, and thin ones, and how many of them are found as deployed."""
+    meanings = {
+        "small": "small, under 32² pixels",
+        "medium": "medium, 32² to 96² pixels",
+        "large": "large, from 96² pixels on",
+        "thin": "thin: mean width under a tenth of its box's diagonal",
+    }
+    groups = metrics["analysis"]["groups"]
+    return Table(
+        columns=[("objects", "name"), ("number", "n"), ("found", "n"), ("share", "n")],
+        rows=[
+            [
+                meaning,
+                str(groups[name]["objects"]),
+                str(groups[name]["found"]),
+                number(groups[name]["found"] / groups[name]["objects"] if groups[name]["objects"] else None),
+            ]
+            for name, meaning in meanings.items()
+        ],
+        note=f"Found: by a detection with a score of at least {metrics['box_score_threshold']}, "
+        f"at mask IoU {metrics['iou_threshold']}.",
+    )
+
+
 def knob_rows(settings: TrainingSettings, best: TrialRecord) -> list[dict[str, Any]]:
     """Every setting: name, value, default where the value differs from it, varied."""
     defaults = complete({"model_name": settings.model_name})
@@ -149,11 +228,16 @@ def findings_table(dataset: PreparedDataset) -> dict[str, Any]:
 
 def job_yaml(job: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether values were left out, and the job as YAML; environment variables may hold secrets."""
+    shown = without_secrets(job)
+    return bool(job.get("environment_variables")), yaml.safe_dump(
+        shown, sort_keys=False, allow_unicode=True, width=100
+    )
+
+
+def without_secrets(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The job as plain data, without the values of environment variables."""
     variables = job.get("environment_variables") or {}
-    shown = dict(job)
-    if variables:
-        shown["environment_variables"] = {name: "..." for name in variables}
-    return bool(variables), yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
+    return {**job, **({"environment_variables": dict.fromkeys(variables, "...")} if variables else {})}
 
 
 def versions() -> dict[str, str]:

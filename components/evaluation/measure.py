@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from maskline import checkpoint
-from maskline.artifacts import CHECKPOINT, TRIALS, TrialRecord
+from maskline.artifacts import BOX_PREDICTIONS, CHECKPOINT, EVALUATION, PREDICTIONS, TRIALS, TrialRecord
 from maskline.dataset import PreparedDataset
+from maskline.errors import DataError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.leaderboard import eligible, ranked
-from maskline.prediction import predict
+from maskline.prediction import predict_pictures
+from maskline.settings import complete
 
-from .evaluate import evaluate, write_results
+from .describe import without_secrets
+from .evaluate import evaluate, write_numbers, write_predictions
 from .report import write_report
 
 
@@ -39,23 +43,68 @@ def measure(
     split = data.evaluation_split
     detector, described = checkpoint.restore(model / CHECKPOINT)
     settings = described.training_settings
-    predictions = predict(detector, data.coco(split), settings)
-    numbers = evaluate(predictions, data, split, settings)
-    write_results(results, numbers, predictions)
+    pictures = predict_pictures(detector, data.coco(split), settings)
+    write_predictions(results, pictures, settings.advanced.metric_score_threshold)
     records = json.loads((leaderboard / TRIALS).read_text(encoding="utf-8"))
-    trials = [TrialRecord.from_json(record) for record in records]
+    write_background(results, job.to_dict(), prepared, described.settings, records)
+    numbers = rebuild(results, report)
+    shown = {f"mask_{name}": value for name, value in numbers["mask"].items() if value >= 0}
+    if numbers["primary"]["value"] is not None:
+        shown["primary_score"] = numbers["primary"]["value"]
+    return shown
+
+
+def write_background(
+    results: Path, job: dict[str, Any], prepared: Path, settings: dict[str, Any], trials: list[dict[str, Any]]
+) -> None:
+    """Write what the report is made of besides numbers and predictions, so that it can be made again."""
+    known = {"job": without_secrets(job), "prepared": str(prepared), "settings": settings, "trials": trials}
+    (results / EVALUATION).write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
+
+
+def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[str, Any]:
+    """Numbers and report from the files of an evaluation, without predicting anew.
+
+    Args:
+        results: folder with predictions.json, predictions_bbox.json and evaluation.json; metrics.json is
+            written there.
+        report: HTML file to write.
+        prepared: the prepared data set, if it isn't where it was.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        DataError: a file or the data set is missing.
+    """
+    known = read_background(results)
+    data = PreparedDataset.read(prepared or known["prepared"])
+    split = data.evaluation_split
+    settings = complete(known["settings"])
+    evaluation = evaluate(results, data, split, settings)
+    write_numbers(results, evaluation.numbers)
+    trials = [TrialRecord.from_json(record) for record in known["trials"]]
     write_report(
         report,
-        job=job.to_dict(),
+        job=known["job"],
         dataset=data,
         split=split,
         settings=settings,
         trials=trials,
         best=next(trial for trial in ranked(trials) if eligible(trial)),
-        metrics=numbers,
-        predictions=predictions,
+        evaluation=evaluation,
     )
-    shown = {f"mask_{name}": value for name, value in numbers["mask"].items() if value >= 0}
-    if numbers["primary"]["value"] is not None:
-        shown["primary_score"] = numbers["primary"]["value"]
-    return shown
+    return evaluation.numbers
+
+
+def read_background(results: Path) -> dict[str, Any]:
+    """The inverse of `write_background`.
+
+    Raises:
+        DataError: the folder holds no evaluation.
+    """
+    for name in (EVALUATION, PREDICTIONS, BOX_PREDICTIONS):
+        if not (results / name).is_file():
+            raise DataError(f"{results} holds no {name}; name the directory of a run that was evaluated")
+    known: dict[str, Any] = json.loads((results / EVALUATION).read_text(encoding="utf-8"))
+    return known

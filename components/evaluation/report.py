@@ -4,40 +4,51 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maskline.artifacts import SplitName, TrialRecord
-from maskline.charts import DARK, LIGHT, render, score_bars, score_curves
+from maskline.charts import score_bars, score_curves
 from maskline.dataset import PreparedDataset
 from maskline.leaderboard import eligible
-from maskline.metrics import above
 from maskline.overlay import LABELLED, class_colours, css
-from maskline.page import data_uri, render_page
+from maskline.page import render_page
+from maskline.scoring import Scoring
 from maskline.settings import TrainingSettings
 
 from .choose import choose, picture_scores
 from .describe import (
     COCO_MEANINGS,
+    ERROR_MEANINGS,
+    class_table,
     data_table,
     findings_table,
+    group_table,
     job_yaml,
     knob_rows,
     leaderboard_table,
     origin,
     primary_label,
+    size_table,
+    threshold_table,
     versions,
     warnings,
 )
+from .evaluate import Evaluation
+from .plots import both_themes, by_threshold, confusion, error_bars, precision_recall, recoloured, reliability
 from .show import show
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 SECTIONS = {
     "summary": "Summary",
+    "data": "Data",
     "sweep": "Sweep",
     "scores": "Scores",
     "classes": "Classes",
+    "curves": "Curves",
+    "errors": "Errors",
     "pictures": "Pictures",
-    "data": "Data",
-    "settings": "Settings of the best trial",
-    "reproduce": "How to reproduce",
+    "settings": "Settings",
+    "reproduce": "Reproduce",
 }
 
 
@@ -50,8 +61,7 @@ def write_report(
     settings: TrainingSettings,
     trials: Sequence[TrialRecord],
     best: TrialRecord,
-    metrics: Mapping[str, Any],
-    predictions: Sequence[Mapping[str, Any]],
+    evaluation: Evaluation,
 ) -> None:
     """Write the report as one HTML file: no network, no scripts, pictures inside.
 
@@ -59,18 +69,17 @@ def write_report(
         path: of the file; its folder is made if absent.
         job: the job as plain data; shown as YAML, without the values of environment_variables.
         dataset: the prepared data set; its findings.jsonl is read too.
-        split: the split that `metrics` and `predictions` are of.
+        split: the split that was evaluated.
         settings: the complete settings of the best trial.
         trials: every trial of the sweep.
         best: the chosen one, as `select` returns it.
-        metrics: what `evaluate` returned.
-        predictions: what was evaluated.
+        evaluation: of the best trial's model.
     """
-    truth = dataset.coco(split)
-    shown = above(predictions, settings.box_score_threshold)
-    colours = class_colours(len(dataset.classes))
-    chosen = choose(picture_scores(truth, shown, settings.validation_iou_threshold))
-    shots = show(chosen, truth, shown, colours)
+    metrics, scoring, verdicts = evaluation.numbers, evaluation.scoring, evaluation.verdicts
+    analysis = metrics["analysis"]
+    files = {image["id"]: image["file_name"] for image in dataset.coco(split)["images"]}
+    chosen = choose(picture_scores(verdicts.above(settings.box_score_threshold), scoring.images))
+    shots = show(chosen, files, scoring, class_colours(len(dataset.classes)), settings.box_score_threshold)
     secrets, text = job_yaml(job)
     label = primary_label(metrics)
     context = {
@@ -81,7 +90,7 @@ def write_report(
         "split": split,
         "origin": origin(split, dataset.findings or {}),
         "warnings": warnings(metrics, trials),
-        "primary": {"value": metrics["primary"]["value"], "label": label},
+        "primary": {"value": metrics["primary"]["value"], "label": label, "interval": analysis["interval"]},
         "headline": _headline(metrics),
         "metrics": metrics,
         "meanings": COCO_MEANINGS,
@@ -92,11 +101,22 @@ def write_report(
         "best": best,
         "failed": sum(not eligible(trial) for trial in trials),
         "board": leaderboard_table(trials, best),
-        "bars": _both_themes(score_bars, trials, best, label),
-        "curves": _both_themes(score_curves, trials, best, label),
+        "bars": both_themes(lambda theme: score_bars(trials, best, label, theme)),
+        "curves": both_themes(lambda theme: score_curves(trials, best, label, theme)),
+        "classes": class_table(metrics),
+        "sizes": size_table(metrics),
+        "thresholds": threshold_table(metrics),
+        "groups": group_table(metrics),
+        "analysis": analysis,
+        "precision_recall": recoloured(lambda theme: precision_recall(verdicts, scoring.names, theme)),
+        "by_threshold": recoloured(lambda theme: by_threshold(verdicts, settings.box_score_threshold, theme)),
+        "reliability": recoloured(lambda theme: reliability(analysis["calibration"], theme)),
+        "errors": recoloured(lambda theme: error_bars(analysis["errors"]["kinds"], theme)),
+        "error_meanings": ERROR_MEANINGS,
+        "confusion": recoloured(lambda theme: confusion(analysis["confusion"], theme)),
         "shots": shots,
         "labelled": LABELLED,
-        "colours": _legend(dataset, truth, shown, {score.image_id for score in chosen}),
+        "colours": _legend(scoring, {score.image_id for score in chosen}),
         "dataset": dataset,
         "data": data_table(dataset),
         "findings": findings_table(dataset),
@@ -121,22 +141,10 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [card for name, card in cards.items() if name != metrics["primary"]["name"]]
 
 
-def _both_themes(draw: Any, *arguments: Any) -> dict[str, str]:
-    return {
-        name: data_uri(render(draw(*arguments, theme), "svg"), "image/svg+xml")
-        for name, theme in (("light", LIGHT), ("dark", DARK))
-    }
-
-
-def _legend(
-    dataset: PreparedDataset,
-    truth: Mapping[str, Any],
-    predictions: Sequence[Mapping[str, Any]],
-    images: set[int],
-) -> list[tuple[str, str]]:
+def _legend(scoring: Scoring, images: set[int]) -> list[tuple[str, str]]:
     """Name and colour of the classes that occur in these pictures."""
-    colours = class_colours(len(dataset.classes))
-    seen = {
-        found["category_id"] for found in (*truth["annotations"], *predictions) if found["image_id"] in images
-    }
-    return [(dataset.classes[number - 1], css(colours[number])) for number in sorted(seen)]
+    colours = class_colours(len(scoring.names))
+    objects = scoring.objects
+    seen = set(objects.category_id[np.isin(objects.image_id, list(images))].tolist())
+    seen |= set(scoring.category_id[np.isin(scoring.image_id, list(images))].tolist())
+    return [(name, css(colours[number])) for number, name in scoring.names.items() if number in seen]

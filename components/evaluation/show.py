@@ -7,6 +7,7 @@ from typing import Any
 from maskline.errors import DataError
 from maskline.overlay import Colour, jpeg_uri, overlay_masks
 from maskline.pictures import open_upright
+from maskline.scoring import Scoring
 
 from .choose import PictureScore
 
@@ -16,9 +17,10 @@ LEAST = 400
 
 def show(
     chosen: Sequence[PictureScore],
-    truth: Mapping[str, Any],
-    predictions: Sequence[Mapping[str, Any]],
+    images: Mapping[int, str],
+    scoring: Scoring,
     colours: Mapping[int, Colour],
+    threshold: float,
 ) -> list[dict[str, Any]]:
     """Each picture with masks over it, as `data:` URIs, with its score.
 
@@ -26,32 +28,29 @@ def show(
 
     Args:
         chosen: which pictures, in this order.
-        truth: the split.
-        predictions: those to draw, of any picture.
+        images: their files by id.
+        scoring: objects and predictions.
         colours: by category id.
+        threshold: predictions from this score on are drawn.
 
     Returns:
         For each: name, f1, hits, false, missed, problem (empty if all is well), truth, predicted.
     """
-    images = {image["id"]: image for image in truth["images"]}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
-    return [
-        {
-            "name": PurePath(images[score.image_id]["file_name"]).name,
+    names = scoring.names if len(scoring.names) > 1 else {}
+    shown = []
+    for score in chosen:
+        objects, predictions = scoring.picture(score.image_id)
+        strong = [one for one in predictions if one["score"] >= threshold]
+        file = images[score.image_id]
+        found = {
+            "name": PurePath(file).name,
             "f1": score.f1,
             "hits": score.hits,
             "false": score.false,
             "missed": score.missed,
-            **_drawn(
-                images[score.image_id]["file_name"],
-                _of(truth["annotations"], score.image_id),
-                _of(predictions, score.image_id),
-                colours,
-                names if len(names) > 1 else {},
-            ),
         }
-        for score in chosen
-    ]
+        shown.append(found | _drawn(file, objects, strong, colours, names))
+    return shown
 
 
 def _drawn(
@@ -70,7 +69,3 @@ def _drawn(
         "truth": jpeg_uri(overlay_masks(image, objects, colours, least=LEAST)),
         "predicted": jpeg_uri(overlay_masks(image, detections, colours, names, LEAST)),
     }
-
-
-def _of(records: Sequence[Mapping[str, Any]], image_id: int) -> list[Mapping[str, Any]]:
-    return [record for record in records if record["image_id"] == image_id]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from maskline.voc import VocClass, match, voc_scores
+from maskline.scoring import Scoring
+from maskline.voc import VocClass, voc_scores, voc_verdicts
 
 CAT, DOG, EEL = 1, 2, 3
 
@@ -32,6 +33,12 @@ def truth(*annotations: dict[str, Any]) -> dict[str, Any]:
         "categories": [{"id": number, "name": name} for number, name in names.items()],
         "annotations": list(annotations),
     }
+
+
+def match(ground_truth, predictions, threshold, matching="voc"):
+    words = {1: "hit", 0: "false", -1: "ignored"}
+    verdicts = voc_verdicts(Scoring(ground_truth, predictions), threshold, matching)
+    return [words[verdict] for verdict in verdicts.verdict.tolist()]
 
 
 def test_a_case_worked_by_hand():

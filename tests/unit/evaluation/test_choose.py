@@ -1,6 +1,7 @@
 """Which pictures are shown."""
 
 from maskline.components.evaluation.choose import PictureScore, choose, picture_scores
+from maskline.scoring import Scoring
 
 RUN = {"size": [1, 10], "counts": "0:"}  # all ten pixels
 REST = {"size": [1, 10], "counts": ":"}  # none
@@ -27,9 +28,10 @@ def test_scores_are_in_the_order_of_pictures():
         {"image_id": 2, "category_id": 1, "segmentation": REST, "score": 0.9},
         {"image_id": 9, "category_id": 1, "segmentation": RUN, "score": 0.9},
     ]
-    assert picture_scores(truth, predictions, 0.5) == [
-        PictureScore(5, 1, 0, 0),
+    scoring = Scoring(truth, predictions)
+    assert picture_scores(scoring.verdicts(0.5), scoring.images) == [
         PictureScore(2, 0, 1, 1),
+        PictureScore(5, 1, 0, 0),
         PictureScore(9, 0, 0, 0),
     ]
 

@@ -10,7 +10,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskline.components.evaluation.evaluate import evaluate, write_results
+from maskline.components.evaluation.evaluate import evaluate as evaluate_files
+from maskline.components.evaluation.evaluate import write_numbers, write_predictions
 from maskline.dataset import PreparedDataset
 from maskline.metrics import COCO_NAMES
 from maskline.settings import TrainingSettings
@@ -57,6 +58,14 @@ def dataset(tmp_path):
     )
 
 
+def evaluate(predictions, dataset, split, settings):
+    pictures = [[found for found in predictions if found["image_id"] == i] for i in (1, 2, 3)]
+    write_predictions(dataset.path / "out", pictures, settings.advanced.metric_score_threshold)
+    numbers = evaluate_files(dataset.path / "out", dataset, split, settings).numbers
+    write_numbers(dataset.path / "out", numbers)
+    return numbers
+
+
 PREDICTIONS = [
     found(1, 1, 0, 20, 0.9),
     found(1, 1, 44, 30, 0.25),
@@ -82,8 +91,7 @@ def test_all_numbers(dataset):
 
 @pytest.mark.parametrize(("file", "kind"), [("predictions.json", "segm"), ("predictions_bbox.json", "bbox")])
 def test_the_files_give_the_numbers_again(dataset, tmp_path, file, kind):
-    metrics = evaluate(PREDICTIONS, dataset, "validation", SETTINGS)
-    write_results(tmp_path / "out", metrics, PREDICTIONS)
+    evaluate(PREDICTIONS, dataset, "validation", SETTINGS)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(dataset.split_file("validation")))
         evaluator = COCOeval(truth, truth.loadRes(str(tmp_path / "out" / file)), kind)
@@ -98,8 +106,7 @@ def test_no_predictions(dataset, tmp_path):
     metrics = evaluate([], dataset, "validation", SETTINGS)
     assert metrics["mask"]["AP"] == metrics["primary"]["value"] == 0
     assert metrics["counts"]["predictions"] == 0
-    write_results(tmp_path / "out", metrics, [])
-    assert (tmp_path / "out/predictions.json").read_text() == "[]"
+    assert (tmp_path / "out/predictions.json").read_text() == "[]\n"
 
 
 def test_nothing_to_find_leaves_the_primary_score_open(dataset):

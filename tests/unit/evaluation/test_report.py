@@ -12,11 +12,12 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from maskline.artifacts import TrialRecord
-from maskline.components.evaluation.evaluate import evaluate
+from maskline.components.evaluation.evaluate import evaluate, write_predictions
 from maskline.components.evaluation.report import write_report
 from maskline.dataset import PreparedDataset
 from maskline.settings import complete
 
+CHARTS = 7
 HOSTILE = "<script>alert('x')</script>"
 CLASSES = (HOSTILE, 'date "&" \u4e2d', "never seen")
 
@@ -96,6 +97,7 @@ def write(dataset, predictions, split="test", trials=TRIALS):
         {"model_name": "maskrcnn_resnet18_fpn_light", "learning_rate": 0.01, "random_seed": 5}
     )
     path = dataset.path / "out/report.html"
+    write_predictions(path.parent, [predictions], 0.001)
     write_report(
         path,
         job=JOB,
@@ -104,8 +106,7 @@ def write(dataset, predictions, split="test", trials=TRIALS):
         settings=settings,
         trials=trials,
         best=trials[0],
-        metrics=evaluate(predictions, dataset, split, settings),
-        predictions=predictions,
+        evaluation=evaluate(path.parent, dataset, split, settings),
     )
     return path.read_text(encoding="utf-8")
 
@@ -138,7 +139,7 @@ def test_names_are_escaped(html):
 
 def test_pictures_and_charts_are_inside(html):
     images = [attrs for tag, attrs in Page(html).tags if tag == "img"]
-    assert len(images) == 2 + 2 * 3
+    assert len(images) == CHARTS + 2 * 3
     assert all(attrs["alt"] for attrs in images)
     for attrs in images:
         kind, data = attrs["src"].split(";base64,")
@@ -187,4 +188,4 @@ def test_a_lost_picture_is_named(dataset):
         image.unlink()
     page = Page(write(dataset, []))
     assert "The picture can't be opened:" in page.text
-    assert sum(tag == "img" for tag, _ in page.tags) == 2 + 2 * 2
+    assert sum(tag == "img" for tag, _ in page.tags) == CHARTS + 2 * 2

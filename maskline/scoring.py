@@ -1,0 +1,378 @@
+"""Predictions held against a ground truth by hotcoco, COCO's evaluation in Rust.
+
+hotcoco gives pycocotools' numbers to the last digit (tests/unit/test_scoring.py compares them on data of
+every kind) in a fraction of its time and memory. Files go in without passing through Python, and classes
+are taken a few at a time, so that memory is that of the masks, not of a table of classes by pictures.
+"""
+
+import gc
+import math
+import mmap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from hotcoco import COCO, COCOeval
+from hotcoco import mask as rle
+from numpy.typing import NDArray
+
+from .coco_forms import GroundTruth, Predictions, as_rle
+from .errors import DataError
+from .verdicts import FALSE, HIT, IGNORED, Objects, Verdicts
+
+Kind = Literal["segm", "bbox"]
+Record = Mapping[str, Any]
+
+IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+"""COCO's IoU thresholds."""
+CLASSES_AT_ONCE = 10
+RECORDS_AT_ONCE = 1000
+LISTED = 5
+"""How many wrong records an error lists."""
+
+
+@dataclass(frozen=True)
+class CocoArrays:
+    """What COCO's evaluation accumulates; -1 where undefined.
+
+    Attributes:
+        precision: (10 IoUs, 101 recalls, classes, 4 sizes, 3 limits of detections).
+        recall: (10 IoUs, classes, 4 sizes, 3 limits of detections).
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+
+class Scoring:
+    """One set of predictions and the ground truth that it is held against.
+
+    Args:
+        ground_truth: COCO dictionary, or a file of COCO's instances JSON.
+        predictions: COCO results (image_id, category_id, score, `segmentation` as RLE at the size of the
+            picture, `bbox`), or a file of them. As in `COCO.loadRes`, a file has boxes in all its records
+            or in none.
+        images: ids of the pictures that count; objects and predictions on others are left out, as with
+            `COCOeval.params.imgIds`. None counts all.
+
+    Attributes:
+        names: of the categories by id; classes: their ids. Both ascending.
+        images: ids of the pictures that count, ascending.
+        objects: those of the pictures that count.
+        image_id, category_id, score, area: (n,) of the predictions, in the order given; the mask's area.
+
+    Raises:
+        DataError: predictions for pictures or classes that the ground truth doesn't have, scores that
+            aren't numbers, masks of another size than the picture; files that are no such JSON.
+    """
+
+    def __init__(
+        self,
+        ground_truth: GroundTruth | Path,
+        predictions: Predictions | Path,
+        images: Collection[int] | None = None,
+    ) -> None:
+        self._truth = _load(lambda given: COCO(_numbered(given)), ground_truth)
+        sizes = {image["id"]: [image["height"], image["width"]] for image in self._truth.imgs.values()}
+        self.names = {number: category["name"] for number, category in sorted(self._truth.cats.items())}
+        self.classes = list(self.names)
+        self.images = _chosen(sizes, images)
+        with uncollected():
+            self.objects = _objects(self._truth, self.images)
+        if not isinstance(predictions, Path):
+            check(predictions, sizes, self.classes)  # before hotcoco, which would guess
+        self._found = _load(lambda given: self._truth.load_res(_plain(given)), predictions)
+        with uncollected():
+            table = _columns(self._found, predictions, sizes, self.classes)
+        self.image_id, self.category_id = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
+        self.score, self._masked = table[:, 2], table[:, 3] > 0
+        self.area, self._box_area = table[:, 4], table[:, 5]
+        self._boxed = not np.array_equal(self.area, self._box_area)
+        self._verdicts: dict[tuple[Kind, float], Verdicts] = {}
+
+    def coco(self, kind: Kind, *, iou_threshold: float | None = None) -> CocoArrays:
+        """COCO's evaluation of masks or boxes.
+
+        Args:
+            kind: what is judged.
+            iou_threshold: keep `verdicts` at this threshold in passing, which is cheaper than later.
+
+        Raises:
+            DataError: a prediction has no mask, or no box, where that is judged.
+        """
+        ious = [*IOUS] if iou_threshold is None or iou_threshold in IOUS else [*IOUS, iou_threshold]
+        precision, recall = [], []
+        told = []
+        for evaluator in self._evaluators(kind, ious):
+            evaluator.accumulate()
+            accumulated: Any = evaluator.eval
+            precision.append(accumulated["precision"][: len(IOUS)])
+            recall.append(accumulated["recall"][: len(IOUS)])
+            if iou_threshold is not None:
+                told.append(evaluator.image_diagnostics(iou_thr=iou_threshold))
+        if iou_threshold is not None:
+            self._verdicts[kind, iou_threshold] = self._judged(told)
+        return CocoArrays(np.concatenate(precision, axis=2), np.concatenate(recall, axis=1))
+
+    def verdicts(self, iou_threshold: float, kind: Kind = "segm") -> Verdicts:
+        """What each prediction is at one IoU threshold, as COCO matches: objects of all sizes, at most 100
+        predictions of a class in a picture; what is beyond them, or on crowd regions, is ignored.
+        """
+        key = (kind, iou_threshold)
+        if key not in self._verdicts:
+            evaluators = self._evaluators(kind, [iou_threshold], sizes=False)
+            self._verdicts[key] = self._judged(e.image_diagnostics(iou_thr=iou_threshold) for e in evaluators)
+        return self._verdicts[key]
+
+    def errors(self) -> dict[str, Any]:
+        """TIDE's kinds of error on masks at IoU 0.5 (0.1 for background), as hotcoco counts them.
+
+        Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020,
+        https://arxiv.org/abs/2008.08115.
+
+        Returns:
+            counts and delta_ap by Cls, Loc, Both, Dupe, Bkg and Miss, and ap_base, the AP at IoU 0.5.
+            delta_ap is how much that AP would gain if this kind of error alone were mended.
+        """
+        evaluator = self._evaluator("segm", self.classes, [0.5], sizes=False)
+        found: dict[str, Any] = evaluator.tide_errors(pos_thr=0.5, bg_thr=0.1)
+        return found
+
+    def picture(self, image_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """A picture's objects, and the predictions for it as given; ids of the latter count from 1."""
+        objects = self._truth.load_anns(self._truth.get_ann_ids(img_ids=[image_id]))
+        return objects, self._found.load_anns(self._found.get_ann_ids(img_ids=[image_id]))
+
+    def masks(self, objects: Sequence[int], predictions: Sequence[int]) -> tuple[list[Any], list[Any]]:
+        """Masks as RLE: of objects by their ids, of predictions by their places (from 0)."""
+        truths = [annotation["segmentation"] for annotation in self._truth.load_anns(objects)]
+        results = self._found.load_anns([place + 1 for place in predictions])
+        if not all(isinstance(mask, dict) for mask in truths):
+            truths = [self._truth.ann_to_rle(annotation) for annotation in self._truth.load_anns(objects)]
+        return truths, [result["segmentation"] for result in results]
+
+    def need(self, kind: Kind) -> None:
+        """Refuse to judge masks where a prediction has none."""
+        if kind == "segm" and not self._masked.all():
+            places = np.flatnonzero(~self._masked).tolist()
+            problems = [f"prediction {place}: segmentation is missing" for place in places]
+            raise refusal(problems, len(self.score))
+
+    def _judged(self, told: Iterable[Mapping[str, Any]]) -> Verdicts:
+        verdict = np.full(len(self.score), IGNORED, dtype=np.int8)
+        found = np.zeros(len(self.score), dtype=np.int64)
+        for part in told:
+            status, match = part["dt_status"], part["dt_match"]
+            places = np.fromiter(status.keys(), dtype=np.int64, count=len(status)) - 1
+            verdict[places] = [HIT if name == "tp" else FALSE for name in status.values()]
+            found[np.fromiter(match.keys(), dtype=np.int64, count=len(match)) - 1] = list(match.values())
+        return Verdicts(self.image_id, self.category_id, self.score, verdict, found, self.objects)
+
+    def _evaluators(self, kind: Kind, ious: list[float], *, sizes: bool = True) -> Iterator[COCOeval]:
+        for start in range(0, len(self.classes), CLASSES_AT_ONCE):
+            yield self._evaluator(kind, self.classes[start : start + CLASSES_AT_ONCE], ious, sizes=sizes)
+
+    def _evaluator(self, kind: Kind, classes: list[int], ious: list[float], *, sizes: bool) -> COCOeval:
+        self._prepare(kind)
+        evaluator = COCOeval(self._truth, self._found, kind)
+        evaluator.params.cat_ids = classes
+        evaluator.params.img_ids = self.images
+        evaluator.params.iou_thrs = ious
+        if not sizes:
+            evaluator.params.area_rng = [[0.0, 1e10]]
+            evaluator.params.area_rng_lbl = ["all"]
+        evaluator.evaluate()
+        return evaluator
+
+    def _prepare(self, kind: Kind) -> None:
+        """Give predictions the area of what is judged: `load_res` takes a box's where there is one."""
+        self.need(kind)
+        if self._boxed:
+            ids = np.arange(1, len(self.score) + 1)
+            self._found.update_anns(ids=ids, area=self.area if kind == "segm" else self._box_area)
+
+
+def check(
+    predictions: Iterable[Record], sizes: Mapping[int, list[int]], classes: Collection[int], start: int = 0
+) -> None:
+    """Refuse what pycocotools would drop, mistake or die of, with its place in the list.
+
+    Args:
+        predictions: COCO results.
+        sizes: [height, width] of the pictures by id.
+        classes: ids of the categories.
+        start: place of the first of these predictions.
+
+    Raises:
+        DataError: lists the first LISTED that are wrong.
+    """
+    known = set(classes)
+    problems = []
+    count = start
+    for place, found in enumerate(predictions, start):
+        count += 1
+        image, mask = found["image_id"], found.get("segmentation")
+        if image not in sizes:
+            problems.append(f"prediction {place}: image_id={image} is not in the ground truth")
+        elif found["category_id"] not in known:
+            problems.append(
+                f"prediction {place}: category_id={found['category_id']} is not in the ground truth"
+            )
+        elif not math.isfinite(found["score"]):
+            problems.append(f"prediction {place}: score={found['score']} is not a number")
+        elif mask is None and found.get("bbox") is None:
+            problems.append(f"prediction {place}: segmentation is missing, and bbox too")
+        elif isinstance(mask, Mapping) and list(mask["size"]) != sizes[image]:
+            problems.append(
+                f"prediction {place}: mask of size {list(mask['size'])} on image_id={image} "
+                f"of size {sizes[image]} (height, width)"
+            )
+    if problems:
+        raise refusal(problems, count)
+
+
+def refusal(problems: Sequence[str], count: int) -> DataError:
+    """The error that lists the first of these problems."""
+    more = len(problems) - LISTED
+    listed = [*problems[:LISTED], *([f"and {more} more"] if more > 0 else [])]
+    return DataError(
+        f"{len(problems)} of {count} predictions don't fit the ground truth; "
+        f"score them against the data they were made from: {'; '.join(listed)}"
+    )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection for a while: many small records without cycles set it off again and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _load(load: Callable[[Any], COCO], given: Any) -> COCO:
+    name = given if isinstance(given, Path) else "the data"
+    try:
+        loaded = load(given)
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
+        raise DataError(f"{name} can't be read as COCO JSON: {error}") from error
+    duplicates = [text for text in loaded.load_warnings if "duplicate" in text]
+    if duplicates:
+        raise DataError(f"{name}: {duplicates[0]}")
+    return loaded
+
+
+def _chosen(sizes: Mapping[int, Any], images: Collection[int] | None) -> list[int]:
+    if images is None:
+        return sorted(sizes)
+    if strange := sorted(set(images) - set(sizes)):
+        raise DataError(f"image_id={strange[0]} is not in the ground truth; choose among its pictures")
+    return sorted(set(images))
+
+
+def _numbered(ground_truth: GroundTruth | Path) -> Any:
+    """A ground truth as hotcoco takes it; annotations are numbered from 1, with area and box."""
+    if isinstance(ground_truth, Path):
+        return str(ground_truth)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+    annotations = []
+    for number, annotation in enumerate(ground_truth["annotations"], start=1):
+        copy = {**annotation, "id": number, "iscrowd": int(bool(annotation.get("iscrowd")))}
+        if "area" not in copy or "bbox" not in copy:
+            mask = as_rle(annotation["segmentation"], *sizes[annotation["image_id"]])
+            copy.setdefault("area", float(rle.area(mask)))
+            copy.setdefault("bbox", rle.to_bbox(mask).tolist())
+        annotations.append(copy)
+    return {
+        "images": list(ground_truth["images"]),
+        "categories": list(ground_truth["categories"]),
+        "annotations": annotations,
+    }
+
+
+def _plain(predictions: Predictions | Path) -> Any:
+    """Predictions as hotcoco takes them: with boxes in all, or in none."""
+    if isinstance(predictions, Path):
+        with predictions.open("rb") as stream:
+            if not stream.read(64).lstrip().startswith(b"["):
+                raise DataError(f"{predictions} is no list of COCO results; give one, [] if there is none")
+        return str(predictions)
+    keys = ("image_id", "category_id", "score", "bbox", "segmentation")
+    plain = [{key: found[key] for key in keys if found.get(key) is not None} for found in predictions]
+    if any("bbox" in found for found in plain):
+        for found in plain:
+            if "bbox" not in found:
+                found["bbox"] = rle.to_bbox(found["segmentation"]).tolist()
+    return plain
+
+
+def _records(loaded: COCO, ids: Sequence[int] | None = None) -> Iterator[list[dict[str, Any]]]:
+    ids = loaded.get_ann_ids() if ids is None else ids
+    for start in range(0, len(ids), RECORDS_AT_ONCE):
+        yield loaded.load_anns(ids[start : start + RECORDS_AT_ONCE])
+
+
+def _columns(
+    found: COCO, predictions: Predictions | Path, sizes: Mapping[int, list[int]], classes: Collection[int]
+) -> NDArray[np.float64]:
+    """(n, 6): image_id, category_id, score, whether there is a mask, and the areas of mask and box.
+
+    As in `COCO.loadRes`, a box that was made from a mask has the mask's area. Files are checked here.
+    """
+    boxed = _boxed(predictions)
+    parts = [np.zeros((0, 6))]
+    start = 0
+    for part in _records(found):
+        masks: list[Any] = [record.get("segmentation") for record in part]
+        masked = [isinstance(mask, dict) for mask in masks]
+        images = [record["image_id"] for record in part]
+        kinds = [record["category_id"] for record in part]
+        fine = all(masked) and sizes.keys() >= set(images) and set(classes) >= set(kinds)
+        if not fine or [mask["size"] for mask in masks] != [sizes[image] for image in images]:
+            check(part, sizes, classes, start)
+        if boxed is None:
+            areas = box_areas = [record["area"] for record in part]
+        else:
+            areas = [
+                float(rle.area(mask)) if there else 0.0 for mask, there in zip(masks, masked, strict=True)
+            ]
+            box_areas = [record["bbox"][2] * record["bbox"][3] for record in part]
+            if boxed is not True:
+                given = boxed[start : start + len(part)]
+                box_areas = [b if there else a for a, b, there in zip(areas, box_areas, given, strict=True)]
+        scores = [record["score"] for record in part]
+        parts.append(np.array([images, kinds, scores, masked, areas, box_areas], dtype=np.float64).T)
+        start += len(part)
+    return np.concatenate(parts)
+
+
+def _boxed(predictions: Predictions | Path) -> list[bool] | Literal[True] | None:
+    """Which predictions came with a box: all, these, or none."""
+    if isinstance(predictions, Path):
+        with predictions.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return True if text.find(b'"bbox"') >= 0 else None
+    given = [found.get("bbox") is not None for found in predictions]
+    return given if any(given) else None
+
+
+def _objects(truth: COCO, images: list[int]) -> Objects:
+    parts = [np.zeros((0, 10))]
+    ids = truth.get_ann_ids() if len(images) == len(truth.imgs) else truth.get_ann_ids(img_ids=images)
+    for part in _records(truth, ids):
+        if any("area" not in annotation or "bbox" not in annotation for annotation in part):
+            raise DataError("an annotation has no area or no bbox; COCO's instances have both")
+        names = ("id", "image_id", "category_id", "area", "iscrowd")
+        columns = [[annotation[name] for annotation in part] for name in names]
+        difficult = [bool(annotation.get("difficult")) for annotation in part]
+        boxes = np.array([annotation["bbox"] for annotation in part])
+        parts.append(np.column_stack([np.array([*columns, difficult], dtype=np.float64).T, boxes]))
+    table = np.concatenate(parts)
+    number, image, category = table[:, :3].astype(np.int64).T
+    crowd = table[:, 4] > 0
+    return Objects(number, image, category, table[:, 3], ~crowd, crowd, table[:, 5] > 0, table[:, 6:])
