@@ -22,6 +22,7 @@ from .annotations.locations import is_remote
 from .archives import is_archive, sole_folder, unpack
 from .errors import DataError, JobError, MissingError
 from .inputs import in_datastore
+from .parallel import in_parallel
 from .staging import NAMING, Fetcher
 
 _MOST_LOOKED = 20
@@ -200,7 +201,7 @@ def fetch_pictures(source: Reading) -> None:
         return record, None
 
     kept = []
-    for record, refusal in storage.in_parallel(bring, annotations.pictures):
+    for record, refusal in in_parallel(bring, annotations.pictures):
         if refusal is None:
             kept.append(record)
         else:

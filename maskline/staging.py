@@ -11,6 +11,7 @@ from .annotations.formats import choose
 from .annotations.mltable import MLTABLE, load_yaml
 from .annotations.yolo import DATA
 from .errors import DataError, MissingError
+from .parallel import in_parallel
 from .pictures import SUFFIXES
 
 NAMING = ("mltable", "azure_jsonl", "coco")
@@ -102,7 +103,7 @@ class Fetcher:
         return target if target.exists() else storage.fetch(self._place(below), target, size)
 
     def _fetch_all(self, files: list[tuple[str, ...]]) -> None:
-        for _ in storage.in_parallel(self._fetch, files):
+        for _ in in_parallel(self._fetch, files):
             pass
 
     def _tables(self) -> None:
@@ -133,7 +134,7 @@ class Fetcher:
                 target.touch()
                 os.truncate(target, entry.size or 0)
 
-        for _ in storage.in_parallel(bring, storage.listing(self._place(below))):
+        for _ in in_parallel(bring, storage.listing(self._place(below))):
             pass
 
     def _yolo_above(self) -> None:

@@ -9,9 +9,7 @@ growing pauses; what is forbidden or not there is an error at once.
 import os
 import shutil
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +18,10 @@ from urllib.parse import quote, unquote
 from .addresses import STORES, local_path, problem, scheme_of, without_secrets
 from .errors import MissingError, StorageError
 from .faults import retried
+from .parallel import THREADS, in_parallel
 
-THREADS = 16
-"""Things that are done at a time; most of it is waiting."""
-S = TypeVar("S")
+PAGE = 1000
+"""Files that an S3 store tells of at a time; it allows no more."""
 T = TypeVar("T")
 _MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "content_md5", "crc32c", "Last-Modified")
 _LISTED_FLAT = ("s3", "gs", "abfs")
@@ -115,7 +113,7 @@ def names(folder: str) -> list[tuple[str, bool]]:
     return sorted(
         (read(name), entry.get("type") == "directory")
         for entry in found
-        if (name := entry["name"].rstrip("/").rsplit("/", 1)[-1])
+        if not _is_marker(entry) and (name := entry["name"].rstrip("/").rsplit("/", 1)[-1])
     )
 
 
@@ -132,7 +130,7 @@ def files(folder: str) -> Iterator[Entry]:
         return
     prefix = folder.rstrip("/") + "/"
     for details in _remote(folder, lambda fs, key: fs.ls(key, detail=True)):
-        if details.get("type") != "directory":
+        if details.get("type") != "directory" and not _is_marker(details):
             raw = details["name"].rsplit("/", 1)[-1]
             yield _entry(prefix + raw, unquote(raw) if scheme_of(folder) == "http" else raw, details)
 
@@ -140,8 +138,8 @@ def files(folder: str) -> Iterator[Entry]:
 def listing(folder: str) -> Iterator[Entry]:
     """All files below a folder, at any depth, in no certain order.
 
-    Object stores are listed in pages of a flat listing, other places folder by folder, so that what is held
-    in memory at a time is one folder at most where the store allows it.
+    In memory at a time is a page of PAGE files of an S3 store, a flat listing of Google's and Azure's
+    stores, which their drivers give as a whole, and one folder of every other place.
 
     Raises:
         MissingError: there is no such folder.
@@ -150,6 +148,8 @@ def listing(folder: str) -> Iterator[Entry]:
     if (path := local_path(folder)) is not None:
         _local(folder, path.stat)
         yield from _walk_local(path)
+    elif scheme_of(folder) == "s3":
+        yield from _list_pages(folder)
     elif scheme_of(folder) in _LISTED_FLAT:
         yield from _list_flat(folder)
     else:
@@ -192,22 +192,6 @@ def fetch(place: str, target: Path, size: int | None = None) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
-
-
-def in_parallel(work: Callable[[S], T], items: Iterable[S], threads: int = THREADS) -> Iterator[T]:
-    """Results in the order of the items, of which few are held at a time; the first error ends it."""
-    running: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        try:
-            for item in items:
-                running.append(pool.submit(work, item))
-                if len(running) >= 4 * threads:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
 
 
 def fetch_all(
@@ -305,12 +289,36 @@ def _entry(place: str, name: str, details: dict[str, Any]) -> Entry:
     return Entry(place, name, details.get("size"), marks[0] if marks else "")
 
 
+def _is_marker(details: dict[str, Any]) -> bool:
+    """Whether an object stands for a folder, as consoles of object stores make them."""
+    return details.get("type") != "directory" and details["name"].endswith("/")
+
+
 def _walk_local(root: Path) -> Iterator[Entry]:
     for folder, below, files in os.walk(root):
         below.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)
             yield Entry(path, os.path.relpath(path, root), os.path.getsize(path))
+
+
+def _list_pages(folder: str) -> Iterator[Entry]:
+    """Page by page, so that a fault costs one page, and millions of files are no matter of memory."""
+    bucket, _, key = folder.rstrip("/").partition("://")[2].partition("/")
+    prefix = f"{key}/" if key else ""
+    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
+    found = False
+    while True:
+        page = _remote(folder, lambda fs, key: fs.call_s3("list_objects_v2", **asked))
+        for item in page.get("Contents", ()):
+            found = True
+            if (name := item["Key"].removeprefix(prefix)) and not name.endswith("/"):  # stands for a folder
+                yield _entry(f"s3://{bucket}/{item['Key']}", name, {**item, "size": item["Size"]})
+        if not page.get("IsTruncated"):
+            break
+        asked["ContinuationToken"] = page["NextContinuationToken"]
+    if not found and key:
+        raise MissingError(f"{folder} is not there; correct the path")
 
 
 def _list_flat(folder: str) -> Iterator[Entry]:
@@ -321,6 +329,8 @@ def _list_flat(folder: str) -> Iterator[Entry]:
         raise MissingError(f"{folder} is not there; correct the path")
     for key, details in found[1].items():
         name = key.removeprefix(found[0])
+        if name.endswith("/"):
+            continue
         yield _entry(prefix + name, name, details)
 
 

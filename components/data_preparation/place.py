@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maskline.artifacts import PICTURES
 from maskline.errors import DataError
-from maskline.storage import in_parallel
+from maskline.parallel import in_parallel
 
 from .check import CheckedPicture
 

@@ -21,6 +21,7 @@ from maskline.data_job import data_job, kind_of
 from maskline.errors import MissingError
 from maskline.inputs import in_datastore
 from maskline.job import ImageInstanceSegmentationJob
+from maskline.parallel import in_parallel
 from maskline.sources import Reading, read_records
 
 LARGEST_READ = 8 << 20
@@ -98,7 +99,7 @@ def _of_folder(folder: str) -> Iterator[tuple[str, str]]:
     def entry(found: storage.Entry) -> tuple[str, str]:
         return found.name, _told(found) or _mark(found.place)
 
-    yield from storage.in_parallel(entry, storage.listing(folder))
+    yield from in_parallel(entry, storage.listing(folder))
 
 
 def _of_records(reading: Reading) -> Iterator[tuple[str, str]]:
@@ -121,7 +122,7 @@ def _of_records(reading: Reading) -> Iterator[tuple[str, str]]:
         name, candidates = item
         return name, next(filter(None, map(listed.mark, candidates)), "missing")
 
-    yield from storage.in_parallel(entry, places)
+    yield from in_parallel(entry, places)
 
 
 class _Listed:

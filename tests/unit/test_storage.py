@@ -10,6 +10,7 @@ import pytest
 
 from maskline import addresses, faults, storage
 from maskline.errors import MissingError, StorageError
+from maskline.parallel import in_parallel
 
 
 @pytest.fixture(params=["local", "file", "s3", "memory"])
@@ -88,6 +89,35 @@ def test_marks_tell_content(bucket):
     assert len(marks[0]) == 32
 
 
+def test_large_folders_come_in_pages(bucket, faults, requests, monkeypatch):
+    monkeypatch.setattr(storage, "PAGE", 4)
+    names = [f"{n:02d} ä+%&.txt" for n in range(11)]
+    for name in names:
+        storage.put_bytes(name.encode(), f"{bucket}/deep/{name}")
+    storage.put_bytes(b"", f"{bucket}/deeper")
+    requests.clear()
+    listed = storage.listing(f"{bucket}/deep/")
+    found = [next(listed)]
+    assert len(requests) == 1
+    faults += ["503", "reset"]
+    found += listed
+    assert [(entry.name, entry.size) for entry in found] == [(name, len(name.encode())) for name in names]
+    assert len(requests) == 3 + 2
+    assert storage.read_bytes(found[-1].place) == names[-1].encode()
+
+
+def test_folders_that_a_console_made(bucket, tmp_path):
+    """An object whose name ends in / stands for an empty folder, and is no file."""
+    import boto3
+
+    client = boto3.client("s3")
+    for key in ("data/", "data/empty/", "data/a.txt"):
+        client.put_object(Bucket="bucket", Key=key, Body=b"")
+    assert [entry.name for entry in storage.listing(f"{bucket}/data")] == ["a.txt"]
+    assert storage.is_folder(f"{bucket}/data")
+    assert storage.names(f"{bucket}/data") == [("a.txt", False), ("empty", True)]
+
+
 @pytest.mark.parametrize("fault", ["503", "500", "429", "reset"])
 def test_what_passes_is_tried_again(bucket, faults, requests, fault, tmp_path):
     storage.put_bytes(b"content", f"{bucket}/a")
@@ -160,18 +190,14 @@ def test_many_files_are_fetched_in_order(bucket, faults, tmp_path):
     for number in range(30):
         storage.put_bytes(str(number).encode(), f"{bucket}/{number}")
     faults += ["503", "", "reset", "", "", "500"]
-    found = storage.in_parallel(
-        lambda n: storage.fetch(f"{bucket}/{n}", tmp_path / n, len(n)), map(str, range(30))
-    )
+    found = in_parallel(lambda n: storage.fetch(f"{bucket}/{n}", tmp_path / n, len(n)), map(str, range(30)))
     assert [int(target.read_text()) for target in found] == list(range(30))
     assert not faults
 
 
 def test_the_first_error_ends_it(bucket, tmp_path):
     storage.put_bytes(b"", f"{bucket}/0")
-    found = storage.in_parallel(
-        lambda n: storage.fetch(f"{bucket}/{n}", tmp_path / n), map(str, range(1000)), 2
-    )
+    found = in_parallel(lambda n: storage.fetch(f"{bucket}/{n}", tmp_path / n), map(str, range(1000)), 2)
     assert next(found).name == "0"
     with pytest.raises(MissingError, match="s3://bucket/1 is not there"):
         next(found)
@@ -194,7 +220,7 @@ def test_few_of_many_are_held():
             asked.append(number)
             yield number
 
-    running = storage.in_parallel(str, items(), threads=2)
+    running = in_parallel(str, items(), threads=2)
     assert next(running) == "0"
     assert len(asked) <= 10
     running.close()
