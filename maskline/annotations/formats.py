@@ -57,7 +57,7 @@ def read_annotations(
         DataError: nothing is there, the format isn't clear, or the file can't be read at all. Single records
             that can't be used are listed in the findings of the result instead.
     """
-    place = _local(str(path))
+    place = Path(os.path.abspath(_local(str(path))))
     if kind not in KINDS:
         raise DataError(f"{path}: type={kind!r} is unknown; choose one of {', '.join(KINDS)}")
     if not place.exists():

@@ -62,6 +62,15 @@ def test_the_set_is_read_and_recognised(form, written):
         assert examine(written, kind) == (SET, [])
 
 
+@pytest.mark.parametrize("path", [".", "../{}", "./../{}/"])
+def test_paths_may_be_relative(form, written, monkeypatch, path):
+    monkeypatch.chdir(written)
+    path = path.format(written.name)
+    for kind in (form, "uri_folder"):
+        assert examine(path, kind) == (SET, [])
+    assert all(os.path.isabs(p.file) for p in read_annotations(path, form).pictures)
+
+
 def test_a_picture_without_objects_is_background(form, written):
     found = read_annotations(written, form)
     (background,) = [p for p in found.pictures if p.file.endswith("c.png")]
