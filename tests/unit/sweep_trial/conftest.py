@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fnmatch import fnmatch
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -93,15 +95,15 @@ class Slots:
         metrics = self.run / "trials" / str(trial) / "metrics.jsonl"
         return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
-    def training(self, trial: int = 0) -> int:
-        """Process number of a trial's training."""
+    def training(self, trial: int | str = 0) -> int:
+        """Process number of a trial's training; 0 if none runs. `*` is any trial."""
         spec = str(self.run / "trials" / str(trial) / "spec.json")
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_bytes().decode().split("\0")
             except OSError:
                 continue
-            if spec in words:
+            if any(fnmatch(word, spec) for word in words):
                 return int(folder.name)
         return 0
 
@@ -115,6 +117,10 @@ class Slots:
             if process.is_alive():
                 process.kill()
             process.join()
+        while training := self.training("*"):
+            with suppress(ProcessLookupError):
+                os.kill(training, signal.SIGKILL)
+            self.wait(lambda number=training: self.training("*") != number)
 
 
 @pytest.fixture
