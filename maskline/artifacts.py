@@ -151,6 +151,11 @@ class TrialDirectory:
         return self.path / "owner.txt"
 
     @property
+    def process(self) -> Path:
+        """Which process trains, or did: machine, number and start."""
+        return self.path / "process.txt"
+
+    @property
     def failure(self) -> Path:
         """Why the training process failed, in one line; only there if it did."""
         return self.path / "failure.txt"

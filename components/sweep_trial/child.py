@@ -13,6 +13,7 @@ from typing import IO
 
 from maskline.artifacts import TrialDirectory
 
+from .claim import process_name
 from .spec import TrialSpec
 
 GRACE_SECONDS = 20.0
@@ -39,6 +40,8 @@ class Child:
             start_new_session=True,  # so that its loader processes end with it
         )
         self.pid = self._process.pid
+        with contextlib.suppress(OSError):  # a full disk is told by the training itself
+            self._files.process.write_text(process_name(self.pid), encoding="utf-8")
         self._copier = threading.Thread(target=self._copy, args=(self._process.stdout,), daemon=True)
         self._copier.start()
 

@@ -18,6 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maskline import study as noun
+from maskline.artifacts import TrialDirectory
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Times:
     look: float = 1.0
 
 
-_OWN = (noun.OWNER, noun.SEEN, noun.CHILD, noun.DEVICE, noun.HANDED_OVER, noun.ENDED)
+_OWN = (noun.OWNER, noun.SEEN, noun.DEVICE, noun.HANDED_OVER, noun.ENDED)
 """What is told of a process, and not of the trial that outlives it."""
 
 
@@ -132,13 +133,13 @@ def _gone(process: str) -> bool:
     return known is not None and not known[1]
 
 
-def fence(study: optuna.Study, trial: optuna.Trial, times: Times) -> None:
+def fence(study: optuna.Study, trial: optuna.Trial, files: TrialDirectory, times: Times) -> None:
     """See to it that nobody trains any more what this trial continues."""
     before = trial.user_attrs.get(noun.CONTINUES)
     if before is None:
         return
     attributes = study.get_trials(deepcopy=False)[before].user_attrs
-    left = _here(attributes.get(noun.CHILD, ""))
+    left = _here(files.process.read_text(encoding="utf-8")) if files.process.exists() else None
     if left is not None and left[1]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(left[0], signal.SIGKILL)  # its supervisor was killed, and it not yet

@@ -28,7 +28,6 @@ class Reporter(threading.Thread):
     Attributes:
         lost: set when the trial is no longer this process's: another supervisor took its place.
         verdict: why the early-termination policy ends the trial; empty while it doesn't.
-        child: the training process, to be told of.
     """
 
     def __init__(
@@ -42,12 +41,10 @@ class Reporter(threading.Thread):
         super().__init__(daemon=True)
         self.lost = threading.Event()
         self.verdict = ""
-        self.child = ""
         self._study, self._trial, self._metrics = study, trial, metrics
         self._policy, self._times = policy, times
         self._ended = threading.Event()
         self._size, self._delivered = -1, 0
-        self._known = ""
         self._beaten = time.monotonic()
         self._before = float(trial.user_attrs.get(noun.PROGRESS, {}).get("seconds", 0.0))
         self._began = time.monotonic()
@@ -87,9 +84,6 @@ class Reporter(threading.Thread):
         if time.monotonic() - self._beaten >= self._times.beat:
             self._guarded(lambda: self._trial.set_user_attr(noun.SEEN, time.time()))
             self._beaten = time.monotonic()
-        if (child := self.child) != self._known:
-            self._guarded(lambda: self._trial.set_user_attr(noun.CHILD, child))
-            self._known = child
         self._deliver()
 
     def _deliver(self) -> None:

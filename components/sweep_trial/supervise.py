@@ -43,7 +43,7 @@ from maskline.study_storage import AWAY, PATIENCE_SECONDS, persistently
 from maskline.sweep import EarlyTerminationPolicy
 
 from .child import Child
-from .claim import Times, claim, fence, give_up, process_name, too_often
+from .claim import Times, claim, fence, give_up, too_often
 from .devices import gpu_memory, own_device
 from .propose import propose
 from .report import Reporter
@@ -219,13 +219,12 @@ def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mappin
     files = TrialDirectory(Path(spec.directory))
     token = f"{trial.number} {os.urandom(8).hex()}"
     _write_whole(files.owner, token)
-    fence(slot.study, trial, TIMES)
+    fence(slot.study, trial, files, TIMES)
     reporter = Reporter(slot.study, trial, files.metrics, slot.policy, TIMES)
     reporter.start()
     deaths = int(trial.user_attrs.get(noun.DEATHS, 0))
     while True:
         child = Child(spec, environment)
-        reporter.child = process_name(child.pid)
         try:
             end = _watch(slot, child, reporter, spec, token)
         finally:

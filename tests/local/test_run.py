@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskline import Input, automl, load_job, study
+from maskline.artifacts import TrialDirectory
 from maskline.automl import SearchSpace
 from maskline.errors import JobError, StageError
 from maskline.job import ImageInstanceSegmentationJob
@@ -91,10 +92,9 @@ def killer(run: Path, how_many: int) -> Callable[[Progress], None]:
     killed: set[str] = set()
 
     def watch(progress: Progress) -> None:
-        if not progress.trials:
-            return
-        for trial in study.open_study(run).get_trials(deepcopy=False):
-            child = trial.user_attrs.get(study.CHILD)
+        for trial in progress.trials:
+            process = TrialDirectory(Path(trial.directory)).process
+            child = process.read_text() if trial.directory and process.exists() else ""
             if child and child not in killed and len(killed) < how_many:
                 killed.add(child)
                 with contextlib.suppress(ProcessLookupError):
