@@ -236,7 +236,9 @@ def test_a_training_that_keeps_no_deadline_is_ended(slots, slow, monkeypatch: py
 
 def test_a_full_disk_is_told_and_spoils_nothing(slots, slow) -> None:
     slots.run.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(slots.run)], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(slots.run)], check=False
+    )
     if mounted.returncode:
         pytest.skip("mounting needs root")
     try:
