@@ -299,7 +299,9 @@ def _walk_local(root: Path) -> Iterator[Entry]:
         below.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)
-            yield Entry(path, os.path.relpath(path, root), os.path.getsize(path))
+            # A link that leads nowhere is listed too: what it means is not for here to say.
+            size = os.path.getsize(path) if os.path.exists(path) else None
+            yield Entry(path, os.path.relpath(path, root), size)
 
 
 def _list_pages(folder: str) -> Iterator[Entry]:

@@ -97,7 +97,7 @@ class _Sum:
 
 def _of_folder(folder: str) -> Iterator[tuple[str, str]]:
     def entry(found: storage.Entry) -> tuple[str, str]:
-        return found.name, _told(found) or _mark(found.place)
+        return found.name, _told(found) or _mark_if_there(found.place)
 
     yield from in_parallel(entry, storage.listing(folder))
 
@@ -148,15 +148,19 @@ class _Listed:
                 return ""
             if found := self._marks[place]:
                 return found
-        try:
-            return _mark(place)
-        except MissingError:
-            return ""
+        return _mark_if_there(place)
 
 
 def _told(entry: storage.Entry) -> str:
     """What the store says of a file's content; empty if it says nothing."""
     return f"{entry.size} {entry.mark}" if entry.mark else ""
+
+
+def _mark_if_there(place: str) -> str:
+    try:
+        return _mark(place)
+    except MissingError:
+        return ""
 
 
 def _mark(place: str, whole: bool = False) -> str:
@@ -178,6 +182,13 @@ def _mark(place: str, whole: bool = False) -> str:
 
 def _content(path: Path, whole: bool = False) -> str:
     """The digest of a local file; of a large one that isn't read as a whole, of its ends and its time."""
+    try:
+        return _digest(path, whole)
+    except OSError as error:  # data_preparation refuses it by name, and more of them than allowed
+        return f"can't be read: {error.strerror}"
+
+
+def _digest(path: Path, whole: bool) -> str:
     with path.open("rb") as stream:
         state = os.fstat(stream.fileno())
         if whole or state.st_size <= LARGEST_READ:

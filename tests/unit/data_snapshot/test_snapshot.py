@@ -169,6 +169,20 @@ def test_large_pictures_are_read_at_their_ends(tmp_path, monkeypatch):
     assert room._content(file, whole=True) != room._content(tmp_path / "large", whole=False)
 
 
+def test_files_that_cannot_be_read_are_left_to_the_preparation(forms, tmp_path):
+    for form in ("azure", "yolo"):
+        shutil.copytree(forms / form, tmp_path / form)
+        before = snapshot(str(tmp_path / form), "uri_folder", "label", {})
+        picture = next(p for p in sorted((tmp_path / form).rglob("*")) if p.suffix in (".png", ".jpg"))
+        picture.unlink()
+        picture.symlink_to(tmp_path / "nowhere")
+        missing = snapshot(str(tmp_path / form), "uri_folder", "label", {})
+        picture.unlink()
+        picture.mkdir()
+        assert len({before, missing, snapshot(str(tmp_path / form), "uri_folder", "label", {})}) >= 2
+        assert before != missing
+
+
 def test_nothing_there(bucket, tmp_path):
     with pytest.raises(MissingError, match="s3://bucket/none is not there"):
         snapshot(f"{bucket}/none", "uri_folder", "label", {})
