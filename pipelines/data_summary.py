@@ -16,12 +16,17 @@ def summary(found: Inspection) -> RenderableType:
     """Tables of splits, classes and findings, then what is worth looking into."""
     parts: list[RenderableType] = [_splits(found), _classes(found)]
     parts.append(_findings(found) if found.described["findings"] else Text("no findings", style="green"))
-    parts += [Text.assemble(("look into: ", "yellow"), sentence) for sentence in found.advice]
+    parts += [Text.assemble(("look into: ", "yellow"), _plain(sentence)) for sentence in found.advice]
     sound = not found.problems
     parts.append(
         Text("ready to train on", "bold green") if sound else Text("not fit to train on", "bold red")
     )
     return Group(*parts)
+
+
+def _plain(text: str) -> Text:
+    """Text from outside: no markup, and nothing that a terminal would obey."""
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
 def _table(*columns: str) -> Table:
@@ -54,7 +59,7 @@ def _classes(found: Inspection) -> RenderableType:
     most = max((sum(counts) for _, counts in rows), default=0)
     for name, counts in rows[:CLASSES]:
         bar = "█" * max(1, round(_WIDTH * sum(counts) / max(1, most)))
-        table.add_row(Text(name), *(f"{count:,}" for count in counts), Text(bar, style="blue"))
+        table.add_row(_plain(name), *(f"{count:,}" for count in counts), Text(bar, style="blue"))
     table.columns[-1].justify = "left"
     rest = len(rows) - CLASSES
     return Group(table, Text(f"and {rest} classes more\n", style="dim")) if rest > 0 else table
@@ -69,6 +74,6 @@ def _findings(found: Inspection) -> Table:
     for kind, of_kind in found.described["findings"].items():
         first = of_kind["first"][0]
         style = "red" if of_kind["lost"] else ""
-        text = Text(f"{first['where'].rsplit('/', 1)[-1]}: {first['what']}")
+        text = _plain(f"{first['where'].rsplit('/', 1)[-1]}: {first['what']}")
         table.add_row(Text(kind, style=style), f"{of_kind['count']:,}", f"{of_kind['lost']:,}", text)
     return table

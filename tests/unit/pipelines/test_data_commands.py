@@ -1,5 +1,6 @@
 """Verbs about data, as a person meets them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,13 @@ def test_datastores_are_told_where_they_lie(folder: Path, tmp_path: Path) -> Non
     assert "no findings" in shown.output
     wrong = CliRunner().invoke(app, ["inspect", lines, "--datastore", "mine"])
     assert "--datastore mine must read NAME=URI" in str(wrong.exception)
+
+
+def test_names_from_outside_do_nothing_to_a_terminal(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "train", tmp_path / "data")
+    file = tmp_path / "data" / "annotations.jsonl"
+    file.write_text(file.read_text().replace('"disc"', r'"[red]\u001b[31mdisc\u0007"'))
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "data")], env=WIDE)
+    assert "[red]\N{REPLACEMENT CHARACTER}[31mdisc\N{REPLACEMENT CHARACTER}" in shown.output
+    assert "\x1b[31m" not in shown.output
+    assert "\x07" not in shown.output
