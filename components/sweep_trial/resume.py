@@ -169,6 +169,7 @@ class Shelf:
         Raises:
             StageError: the directory holds a training with other settings or of other data.
         """
+        new = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
         for path in (self._files.last, self._files.previous):
             if not path.exists():
                 continue
@@ -176,6 +177,7 @@ class Shelf:
                 return self._read(path)
             except CheckpointError as error:
                 print(f"{error}; going on from the checkpoint before it, or from the start")
+                self._model.load_state_dict(new)  # whatever was read of it
         return None
 
     def _read(self, path: Path) -> Progress:
@@ -190,12 +192,15 @@ class Shelf:
         training = checkpoint.read_weights(path, self._model)
         if training is None:
             raise CheckpointError(f"{path} holds weights, and not what it takes to continue")
+        try:
+            progress = Progress(**training.plain["progress"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} was written by another version of Maskline: {error}") from error
         _put(training, self._optimizer)
         self._scaler.load_state_dict(training.plain["scaler"])
         if self._average is not None and not training.plain["progress"]["over"]:
             own = {n.split(".", 1)[1]: t for n, t in training.tensors.items() if n.startswith("average.")}
             self._average.load_state_dict(own)
-        progress = Progress(**training.plain["progress"])
         print(f"going on from {path}: epoch {progress.epoch}, {progress.steps} steps of it done")
         return progress
 

@@ -297,6 +297,27 @@ class TestDamage:
         assert capsys.readouterr().out.count("is no checkpoint of Maskline") == 2
         assert_equal(files, whole())
 
+    def test_a_checkpoint_of_another_version_is_not_guessed_at(
+        self,
+        stopped: tuple[TrialSpec, TrialDirectory],
+        monkeypatch: pytest.MonkeyPatch,
+        whole: Callable[..., TrialDirectory],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        spec, files = stopped
+        read = checkpoint.read_weights
+
+        def older(path: Path, model: torch.nn.Module) -> checkpoint.Training | None:
+            training = read(path, model)
+            if training:
+                training.plain["progress"]["no_longer_known"] = 1
+            return training
+
+        monkeypatch.setattr(resume.checkpoint, "read_weights", older)
+        train(spec)
+        assert capsys.readouterr().out.count("was written by another version of Maskline") == 2
+        assert_equal(files, whole())  # from the start, not from the weights that were read
+
     def test_another_training_is_refused(self, stopped: tuple[TrialSpec, TrialDirectory]) -> None:
         spec, _ = stopped
         other = replace(spec, settings={**spec.settings, "learning_rate": 0.5})
