@@ -154,26 +154,30 @@ def read_source(
     return source
 
 
-def read_records(
-    place: str, kind: str, label_column: str, staging: Path, properties: Mapping[str, str]
-) -> Reading | None:
-    """As `read_source`, for formats whose records name their pictures; None for those that list a folder.
+def listed_folder(place: str, kind: str, staging: Path) -> str:
+    """The folder whose files are the data, for formats that list one; empty for those that name pictures.
 
-    Masks and label files of a folder aren't fetched. Archives aren't looked into.
+    Args:
+        place: local path or URI, of no archive.
+        kind: one of `maskline.annotations.KINDS`.
+        staging: as `read_source` takes it, which then finds there what was fetched for the look.
 
     Raises:
-        DataError, JobError, StorageError: as `read_source`.
+        DataError: the format isn't clear.
+        StorageError: the place can't be reached.
     """
-    place = in_datastore(place, properties)
     local = local_path(place)
-    if local is not None:
-        if local.is_dir() and choose(local, kind)[1] not in NAMING:
-            return None
-    elif not is_archive(place):
+    if local is None:
         fetcher = Fetcher(place, staging / "data")
-        if not fetcher.is_file() and fetcher.look(kind, _MOST_LOOKED) not in NAMING:
-            return None
-    return read_source(place, kind, label_column, staging, properties)
+        if not fetcher.is_file() and fetcher.look(kind, _MOST_LOOKED) in NAMING:
+            return ""
+        return fetcher.listed(kind)
+    if not local.exists():
+        return ""  # which is for the reader to say
+    file, form = choose(local, kind)
+    if form in NAMING or (form == "labelme" and file.is_file()):
+        return ""
+    return str(file.parent if file.is_file() else file)
 
 
 def fetch_pictures(source: Reading) -> None:

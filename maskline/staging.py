@@ -85,14 +85,16 @@ class Fetcher:
     def annotations(self, kind: str) -> Path:
         """Fetch what the reader of the format needs; returns the local file or folder to read."""
         if self.is_file():
+            if self.below[-1] == DATA:
+                self._tree(self.below[:-1])
             return self._fetch(self.below)
         form = self.look(kind)
         if form == "mltable":
             self._tables()
         elif form not in NAMING:
             self._tree(self.below)
-            if kind in ("yolo", "uri_folder"):
-                self._yolo_above()
+            if not self._clear() and (above := self._yolo_above(kind)):
+                self._tree(above)
         return self.here
 
     def _place(self, below: tuple[str, ...]) -> str:
@@ -137,16 +139,31 @@ class Fetcher:
         for _ in in_parallel(bring, storage.listing(self._place(below))):
             pass
 
-    def _yolo_above(self) -> None:
-        """A folder of pictures may be a part of a YOLO data set, whose data.yaml lies above it."""
-        with contextlib.suppress(DataError):
+    def _clear(self) -> bool:
+        """Whether a format is seen in what was fetched."""
+        try:
             choose(self.here, "uri_folder")
-            return
-        for levels in range(1, min(_LEVELS, len(self.below)) + 1):
-            above = self.below[:-levels]
-            if storage.exists(self._place((*above, DATA))):
-                self._tree(above)
-                return
+        except DataError:
+            return False
+        return True
+
+    def listed(self, kind: str) -> str:
+        """The folder whose files are the data of a format that lists one; empty for a file of annotations.
+
+        That is the folder of data.yaml, where the place is a part of a YOLO data set.
+        """
+        if self.is_file():
+            return self._place(self.below[:-1]) if self.below[-1] == DATA else ""
+        return self._place(self._yolo_above(kind) or self.below)
+
+    def _yolo_above(self, kind: str) -> tuple[str, ...]:
+        """A folder of pictures may be a part of a YOLO data set, whose data.yaml lies above it."""
+        if kind in ("yolo", "uri_folder") and not storage.exists(self._place((*self.below, DATA))):
+            for levels in range(1, min(_LEVELS, len(self.below)) + 1):
+                above = self.below[:-levels]
+                if storage.exists(self._place((*above, DATA))):
+                    return above
+        return ()
 
 
 def _is_plain(name: str) -> bool:

@@ -22,7 +22,7 @@ from maskline.errors import MissingError
 from maskline.inputs import in_datastore
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.parallel import in_parallel
-from maskline.sources import Reading, read_records
+from maskline.sources import Reading, listed_folder, read_source
 
 LARGEST_READ = 8 << 20
 """Bytes up to which a picture is read in full."""
@@ -69,10 +69,10 @@ def snapshot(place: str, kind: str, label_column: str, properties: Mapping[str, 
     with tempfile.TemporaryDirectory(prefix="maskline-snapshot-") as folder:
         if is_archive(place):
             total.add(("archive", _mark(place, whole=True)))
-        elif (reading := read_records(place, kind, label_column, Path(folder), properties)) is not None:
-            total.add_all(_of_records(reading))
+        elif listed := listed_folder(place, kind, Path(folder)):
+            total.add_all(_of_folder(listed))
         else:
-            total.add_all(_of_folder(place))
+            total.add_all(_of_records(read_source(place, kind, label_column, Path(folder), properties)))
     return total.hexdigest()
 
 

@@ -281,6 +281,8 @@ def test_yolo_joins_parts_and_holes_by_bridges(tmp_path, bucket):
     one = Source(f"{bucket}/yolo/images/train", "uri_folder")
     other = Source(f"{bucket}/yolo/images/val/", "yolo")
     assert prepare(one, other, out=tmp_path / "remote").digest == apart.digest
+    whole = prepare(Source(f"{bucket}/yolo/data.yaml"), out=tmp_path / "whole", seed=5)
+    assert whole.digest == found.digest
 
 
 def _outlines(number):

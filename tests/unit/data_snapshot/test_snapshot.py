@@ -183,6 +183,20 @@ def test_files_that_cannot_be_read_are_left_to_the_preparation(forms, tmp_path):
         assert before != missing
 
 
+@pytest.mark.parametrize("below", ["images", "data.yaml"])
+def test_labels_count_for_a_part_of_a_yolo_set_too(below, forms, bucket, tmp_path):
+    """Its data.yaml and labels lie beside the folder that is named."""
+    shutil.copytree(forms / "yolo", tmp_path / "yolo")
+    label = next(p for p in sorted((tmp_path / "yolo").rglob("*.txt")) if p.read_text())
+    seen = {"local": [], "s3": []}
+    for _ in range(2):
+        upload(tmp_path / "yolo", f"{bucket}/yolo")
+        seen["local"].append(snapshot(str(tmp_path / "yolo" / below), "uri_folder", "label", {}))
+        seen["s3"].append(snapshot(f"{bucket}/yolo/{below}", "uri_folder", "label", {}))
+        label.write_text(label.read_text().replace("0.", "0.0", 1))
+    assert all(before != after for before, after in seen.values())
+
+
 def test_nothing_there(bucket, tmp_path):
     with pytest.raises(MissingError, match="s3://bucket/none is not there"):
         snapshot(f"{bucket}/none", "uri_folder", "label", {})
