@@ -7,10 +7,12 @@ cached weights. What they write belongs to whoever started the run; where that i
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 
 from maskline.job import ImageInstanceSegmentationJob
@@ -25,7 +27,8 @@ USER = 10001
 WEIGHTS = "/opt/weights/hub"
 """Where the images keep published weights."""
 IMAGES = ("light", "trainer")
-STOP_SECONDS = 15
+STOP_SECONDS = 15.0
+"""What containers have to end by themselves."""
 
 
 def obstacles() -> list[str]:
@@ -115,10 +118,21 @@ def _mounts(job: ImageInstanceSegmentationJob, directory: Path) -> list[Any]:
 
 
 def stop(directory: Path) -> None:
-    """End the containers of a run that still work; trials get SIGTERM, and time to save a checkpoint."""
+    """End the containers of a run that still work; trials get SIGTERM, and time to save a checkpoint.
+
+    `docker stop` would tell the shell alone that is a container's first process, and that passes nothing on.
+    """
     import docker
 
     with contextlib.suppress(docker.errors.DockerException), contextlib.closing(docker.from_env()) as client:
-        for container in client.containers.list(filters={"label": f"{LABEL}={directory}"}):
+        found = client.containers.list(filters={"label": f"{LABEL}={directory}"})
+        for container in found:
             with contextlib.suppress(docker.errors.APIError):
-                container.stop(timeout=STOP_SECONDS)
+                container.exec_run(["sh", "-c", "kill -TERM -1"], detach=True)
+        end = time.monotonic() + STOP_SECONDS
+        for container in found:
+            try:
+                container.wait(timeout=max(0.1, end - time.monotonic()))
+            except (requests.exceptions.RequestException, docker.errors.APIError):
+                with contextlib.suppress(docker.errors.APIError):
+                    container.kill()

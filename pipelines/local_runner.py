@@ -4,7 +4,6 @@ kfp.local patches `print` and the root logger and writes some hundred lines a ru
 harms nobody, and goes to `logs/kfp.log`; what a person sees comes from the stages' journal and the study.
 """
 
-import atexit
 import contextlib
 import importlib.util
 import json
@@ -197,9 +196,9 @@ def run_local(
         try:
             _follow(engine, directory, progress, watch)
         finally:
-            _stop(engine)
             if runner == "docker":
                 docker_runner.stop(directory)
+            _stop(engine)
     if engine.returncode:
         raise StageError(_failure(progress, logs / "kfp.log"))
     return RunFiles(directory)
@@ -346,18 +345,22 @@ def _end_with(parent: int) -> None:
     os.killpg(os.getpgid(0), signal.SIGTERM)
 
 
+def _leave_containers(directory: Path) -> NoReturn:
+    """Containers are no children: they would outlive this process, and its threads wait for them."""
+    docker_runner.stop(directory)
+    os._exit(128 + signal.SIGTERM)
+
+
 def _run_pipeline(directory: Path, runner: Runner) -> None:
     """The process that kfp.local has for itself."""
     from kfp import components, local
 
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if runner == "docker":
-        # Containers are no children: they would outlive this process.
-        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGTERM, lambda *_: _leave_containers(directory))
         docker_runner.prepare(directory)
         told = {name: os.environ[name] for name in (JOURNAL_VARIABLE, "MASKLINE_TRIAL_THREADS")}
         stages = docker_runner.runner(load_job(directory / "job.yaml"), directory)
-        atexit.register(docker_runner.stop, directory)
         text = docker_runner.with_variables(directory / "pipeline.yaml", told)
     else:
         stages = local.SubprocessRunner(use_venv=False)

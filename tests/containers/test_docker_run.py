@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maskline.pipelines.docker_runner import USER, image
+from maskline.pipelines.docker_runner import LABEL, USER, image
 
 pytestmark = pytest.mark.containers
 
@@ -30,6 +30,19 @@ def run(job: Path, directory: Path, runner: str) -> None:
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{told}"
 
 
+def reachable(folder: Path) -> None:
+    """Let another user find its way to a folder."""
+    for part in (folder, *folder.parents):
+        if part.stat().st_uid == os.getuid() and part != Path("/"):
+            part.chmod(part.stat().st_mode | 0o055)
+
+
+def containers(directory: Path) -> list[str]:
+    """Containers of a run."""
+    command = ["docker", "ps", "--quiet", "--filter", f"label={LABEL}={directory}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
 @pytest.fixture(scope="module")
 def images() -> None:
     for name in ("light", "trainer"):
@@ -48,9 +61,7 @@ def test_containers_and_processes_agree(images: None, tmp_path: Path) -> None:
         assert old in text
         text = text.replace(old, new)
     job.write_text(text, encoding="utf-8")
-    for folder in (tmp_path, *tmp_path.parents):  # another user has to find its way to the data
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    reachable(tmp_path)
     for runner in ("docker", "subprocess"):  # a run's name is the seed of what it draws, so both have one
         run(job, tmp_path / runner / "run", runner)
     found = [
@@ -63,8 +74,7 @@ def test_containers_and_processes_agree(images: None, tmp_path: Path) -> None:
     written = [p for p in (tmp_path / "docker/run/pipeline").rglob("*") if p.is_file()]
     assert written
     assert {path.stat().st_uid for path in written} == {outsider}
-    left = ["docker", "ps", "--quiet", "--filter", f"label=maskline.run={tmp_path}/docker/run"]
-    assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
+    assert not containers(tmp_path / "docker/run")
 
 
 def _close(one: object, other: object) -> bool:
