@@ -295,7 +295,12 @@ def _is_marker(details: dict[str, Any]) -> bool:
 
 
 def _walk_local(root: Path) -> Iterator[Entry]:
-    for folder, below, files in os.walk(root):
+    seen = set[str]()
+    for folder, below, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            below.clear()  # a link that leads to where it lies
+            continue
+        seen.add(real)
         below.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)

@@ -64,6 +64,17 @@ def test_a_folder_is_listed(root):
     assert not storage.is_folder(storage.join(root, "b.txt"))
 
 
+def test_linked_folders_are_listed_once(tmp_path):
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "deep" / "a").write_text("a")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "deep" / "loop").symlink_to(tmp_path / "root")
+    (tmp_path / "root" / "nowhere").symlink_to(tmp_path / "none")
+    found = {entry.name: entry.size for entry in storage.listing(str(tmp_path / "root"))}
+    assert found == {"linked/deep/a": 1, "nowhere": None}
+
+
 def test_what_is_not_there(root, tmp_path):
     for act in (storage.info, storage.read_bytes, storage.is_folder, storage.names):
         with pytest.raises(MissingError, match="is not there"):
