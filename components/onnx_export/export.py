@@ -3,6 +3,7 @@
 import io
 import json
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +19,7 @@ from .batch import batched
 from .network import NetworkAlone, PictureModel
 
 OPSET = 17
+PROPOSALS = "max_proposals"
 OUTPUTS = ("boxes", "labels", "scores", "masks")
 INPUTS = {
     "picture": "image: uint8 (height, width, 3), RGB, upright, any size",
@@ -61,9 +63,34 @@ def export(detector: nn.Module, checkpoint: Checkpoint) -> onnx.ModelProto:
     else:
         example = torch.randint(0, 255, (240, 320, 3), dtype=torch.uint8)
         model = _traced(PictureModel(detector), "image", example, defaults, (*OUTPUTS, SOFT_MASKS))
-    for name, value in defaults.items():
+    proposals = torch.tensor(detector.rpn.post_nms_top_n())  # type: ignore[operator, union-attr]
+    for name, value in {**defaults, PROPOSALS: proposals}.items():
         model.graph.initializer.append(numpy_helper.from_array(value.numpy(), name))
+    _end_suppression_early(model.graph)
     return model
+
+
+def _end_suppression_early(graph: onnx.GraphProto) -> None:
+    """Let non-maximum suppression end when it has as many boxes as are kept of it.
+
+    It takes boxes by falling score, so that the first ones stay the same. Without this it goes on through all
+    boxes of all classes, at a cost that grows with their square, and what is too much is cut off afterwards.
+    """
+    found = list(_suppressions(graph))
+    if len(found) != 2:
+        raise RuntimeError(
+            f"{len(found)} non-maximum suppressions in the graph instead of proposals' and boxes'"
+        )
+    for node, most in zip(found, (PROPOSALS, MOST), strict=True):
+        node.input[2] = most
+
+
+def _suppressions(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        if node.op_type == "NonMaxSuppression":
+            yield node
+        for attribute in node.attribute:
+            yield from _suppressions(attribute.g)
 
 
 def finished(model: onnx.ModelProto, checkpoint: Checkpoint, precision: str = "fp32") -> onnx.ModelProto:
