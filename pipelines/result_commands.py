@@ -32,6 +32,56 @@ def _option(name: str, meaning: str, **bounds: Any) -> Any:
 FILES = {Form.AZURE: "predictions.jsonl", Form.COCO: "predictions.json"}
 
 
+@app.command(epilog="Example: `maskline report runs/first`")
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="HTML file to write.", show_default="RUN/report.html"),
+    ] = None,
+    prepared: Annotated[
+        Path | None, typer.Option(help="The prepared data set, if it isn't where it was.")
+    ] = None,
+) -> None:
+    """Make a run's numbers and report anew from its predictions, without predicting."""
+    from maskline.artifacts import REPORT
+    from maskline.components.evaluation.measure import rebuild
+
+    path = output or run / REPORT
+    rebuild(run, path, prepared)
+    typer.echo(f"report: {path}")
+
+
+@app.command(epilog="Example: `maskline compare runs/first runs/second -o comparison.html`")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN1")],
+    second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN2")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write, too.")] = None,
+) -> None:
+    """Show two runs side by side, and whether their difference may be chance."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from maskline.components.evaluation.compare import compare as held_together
+    from maskline.components.evaluation.compare import write_comparison
+
+    found = held_together(first, second)
+    console = Console()
+    for content in (found.scores, found.classes, found.settings):
+        shown = Table(box=None, pad_edge=False)
+        for label, kind in content.columns:
+            shown.add_column(Text(label), justify="right" if kind == "n" else "left")
+        for row in content.rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        console.print(shown)
+        console.print()
+    console.print(Text(found.verdict), soft_wrap=True)
+    if output is not None:
+        write_comparison(output, found)
+        typer.echo(f"comparison: {output}")
+
+
 @app.command(epilog="Example: `maskline predict runs/first/model.onnx photos --format coco --out answers`")
 def predict(
     model: Annotated[Path, typer.Argument(help="The ONNX file, or its folder.", metavar="MODEL")],

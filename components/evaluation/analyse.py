@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from hotcoco import mask as rle
 from hotcoco import primitives
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 
 from maskline.bootstrap import LEVEL, ROUNDS, Area, interval, resampled
 from maskline.scoring import IOUS, Scoring

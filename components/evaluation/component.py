@@ -14,6 +14,7 @@ def evaluation(
     metrics: dsl.Output[dsl.Metrics],
     results: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
     """Measure the best model on the test pictures, or on the validation pictures where there are none.
 
@@ -25,6 +26,7 @@ def evaluation(
         metrics: the main numbers, for KFP's pages.
         results: all numbers, and the predictions as COCO results.
         report: one self-contained HTML page.
+        confusion: the confusion matrix of masks, for KFP's pages.
     """
     from pathlib import Path
 
@@ -33,5 +35,7 @@ def evaluation(
 
     with stage("evaluation", job) as description:
         paths = [Path(artifact.path) for artifact in (prepared, leaderboard, model, results, report)]
-        for name, value in measure(description, *paths).items():
+        scores, matrix = measure(description, *paths)
+        for name, value in scores.items():
             metrics.log_metric(name, value)
+        confusion.log_confusion_matrix(*matrix)

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from maskline import checkpoint
-from maskline.artifacts import BOX_PREDICTIONS, CHECKPOINT, EVALUATION, PREDICTIONS, TRIALS, TrialRecord
+from maskline.artifacts import (
+    BOX_PREDICTIONS,
+    CHECKPOINT,
+    DATASET,
+    EVALUATION,
+    PREDICTIONS,
+    TRIALS,
+    TrialRecord,
+)
 from maskline.dataset import PreparedDataset
 from maskline.errors import DataError
 from maskline.job import ImageInstanceSegmentationJob
@@ -25,7 +33,7 @@ def measure(
     model: Path,
     results: Path,
     report: Path,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], tuple[list[str], list[list[int]]]]:
     """Measure the best model on the test pictures, or on the validation pictures where there are none.
 
     Args:
@@ -37,7 +45,8 @@ def measure(
         report: HTML file to write.
 
     Returns:
-        The primary score and the twelve mask numbers by name, without those that are undefined.
+        The primary score and the twelve mask numbers by name, without those that are undefined; and the
+        confusion matrix: labels, rows of counts.
     """
     data = PreparedDataset.read(prepared)
     split = data.evaluation_split
@@ -51,7 +60,8 @@ def measure(
     shown = {f"mask_{name}": value for name, value in numbers["mask"].items() if value >= 0}
     if numbers["primary"]["value"] is not None:
         shown["primary_score"] = numbers["primary"]["value"]
-    return shown
+    confusion = numbers["analysis"]["confusion"]
+    return shown, (confusion["labels"], confusion["matrix"])
 
 
 def write_background(
@@ -78,7 +88,7 @@ def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[s
         DataError: a file or the data set is missing.
     """
     known = read_background(results)
-    data = PreparedDataset.read(prepared or known["prepared"])
+    data = PreparedDataset.read(prepared or find_prepared(results, known))
     split = data.evaluation_split
     settings = complete(known["settings"])
     evaluation = evaluate(results, data, split, settings)
@@ -95,6 +105,15 @@ def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[s
         evaluation=evaluation,
     )
     return evaluation.numbers
+
+
+def find_prepared(results: Path, known: dict[str, Any]) -> Path:
+    """The prepared data set of an evaluation: where it was, or below the run directory if that was moved."""
+    told = Path(known["prepared"])
+    if (told / DATASET).is_file():
+        return told
+    below = sorted(results.glob(f"pipeline/*/data-preparation/prepared/{DATASET}"))
+    return below[-1].parent if below else told
 
 
 def read_background(results: Path) -> dict[str, Any]:

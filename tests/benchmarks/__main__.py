@@ -5,6 +5,7 @@ import sys
 
 from . import (
     early_termination,
+    evaluation,
     first_step,
     light_model,
     orchestration,
@@ -19,6 +20,7 @@ from .harness import run
 BENCHMARKS = {
     "early_termination": early_termination.measure,
     "first_step": first_step.measure,
+    "evaluation": evaluation.measure,
     "light_model": light_model.measure,
     "orchestration": orchestration.measure,
     "pasting": pasting.measure,
