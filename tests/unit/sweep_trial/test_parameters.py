@@ -51,6 +51,7 @@ class Two(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1, 1))
         self.bias = nn.Parameter(torch.zeros(1))
+        self.backbone = nn.Identity()
         self.roi_heads = SimpleNamespace(score_thresh=0.0)
         self.seen: list[dict[str, Any]] = []
 
@@ -525,6 +526,42 @@ def test_the_effect(name: str, trained: Train, tiny_prepared: Path, tmp_path: Pa
         assert found == (pytest.approx(expected) if isinstance(expected, float) else expected), chosen
         seen.append(found)
     assert any(found != seen[0] for found in seen[1:]), "the values make no difference"
+
+
+def test_the_backbone_is_compiled_only_if_asked_for(trained: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **named: compiled.append((self, named)))
+    trained(number_of_epochs=1)
+    assert compiled == []
+    run = trained(number_of_epochs=1, advanced_settings={"torch_compile": True})
+    assert compiled == [(run.model.backbone, {"dynamic": True})]
+
+
+@pytest.mark.parametrize(("advanced", "moves"), [({}, 0.1 * 5), ({"grad_clip_type": "none"}, 0.1 * 70)])
+def test_gradients_are_clipped_before_the_step(
+    advanced: dict, moves: float, trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steep(model: Two, pictures: list[torch.Tensor], targets: list[dict]) -> dict[str, torch.Tensor]:
+        model.seen.append({"ids": [], "means": torch.zeros(1), "learns": True})
+        return {"loss_mask": 70 * model.weight.sum() + 0 * model.bias.sum()}
+
+    monkeypatch.setattr(Two, "forward", steep)
+    plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "warmup_cosine_lr_warmup_epochs": 0}
+    run = trained(
+        number_of_epochs=1, training_batch_size=12, learning_rate=0.1, advanced_settings=advanced, **plain
+    )
+    assert run.model.weight.item() == pytest.approx(1 - moves, rel=1e-5)
+
+
+def test_the_average_is_what_is_judged_and_kept(trained: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[float] = []
+    evaluate = room.evaluate
+    monkeypatch.setattr(
+        room, "evaluate", lambda model, *rest: (judged.append(model.weight.item()), evaluate(model, *rest))[1]
+    )
+    run = trained(number_of_epochs=1, advanced_settings={"ema_decay": 0.5})
+    assert judged[0] != run.model.weight.item()
+    assert run.model.weight.item() < judged[0] < 1  # between the start and the end
 
 
 def test_the_validation_loss_is_the_same_for_the_same_model(trained: Train) -> None:
