@@ -1,12 +1,17 @@
 """What lies on a crowd region is neither an object nor background, in either stage of the loss."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from pycocotools import mask as rle
 from torch import Tensor
 
+from maskline.dataset import PreparedDataset
 from maskline.models import build_model
 from maskline.models.crowds import crowd_share, ignore_crowds
 from maskline.settings import complete
+from maskline.training_data import TrainingDataset
 
 LIGHT = {
     "model_name": "maskrcnn_resnet18_fpn_light",
@@ -135,7 +140,14 @@ def test_a_picture_that_is_all_crowd_teaches_nothing(spied: tuple) -> None:
     sum(losses.values()).backward()
 
 
-def test_crowds_are_resized_with_the_picture() -> None:
-    model = build_model(complete({**LIGHT, "min_size": 32, "max_size": 32}), 1)
-    _, (resized,) = model.transform([torch.rand(3, 64, 64)], [target(crowd())])
-    assert torch.equal(resized["crowds"], crowd(32, 32, 16))
+def test_crowds_come_at_the_size_that_the_network_works_on(tiny_prepared: Path) -> None:
+    coco = PreparedDataset.read(tiny_prepared).coco("train")
+    crowded = {**coco, "annotations": [{**a, "iscrowd": 1} for a in coco["annotations"]]}
+    settings = complete({**LIGHT, "min_size": 32, "max_size": 32})
+    picture, target = TrainingDataset(crowded, settings)[0]
+    images, (seen,) = build_model(settings, 1).train().transform([picture], [target])
+    own = [a["segmentation"] for a in coco["annotations"] if a["image_id"] == coco["images"][0]["id"]]
+    whole = rle.decode(rle.merge(own)).mean()
+    assert seen["crowds"].shape == (1, 32, 32)
+    assert images.image_sizes == [(32, 32)]
+    assert seen["crowds"].float().mean().item() == pytest.approx(whole, abs=0.05)
