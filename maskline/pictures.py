@@ -101,8 +101,8 @@ def open_upright(
             image.draft(None, least if orientation < 5 else least[::-1])
         image.load()
         picture = _to_rgb(image)
-        # A picture in RGB is returned as it is, and closing the file must not take its pixels away.
-        return picture.transpose(turn) if turn is not None else picture.copy()
+        # Pillow's conversion is a copy even of what is in RGB, so closing the file takes no pixels away.
+        return picture.transpose(turn) if turn is not None else picture
 
 
 def scaled_grey(path: str | os.PathLike[str], side: int) -> NDArray[np.float32]:

@@ -128,9 +128,10 @@ class TrainingDataset(PictureDataset):
         masks = np.zeros((len(instances), height, width), dtype=np.uint8)
         columns, rows = view.grid(self._originals[index], self._decoded[index])
         x, y = view.place
-        part = masks[:, y : y + len(rows), x : x + len(columns)]
+        canvas = masks[:, :, ::-1] if view.flip else masks
+        part = canvas[:, y : y + len(rows), x : x + len(columns)]
         look_up([i["segmentation"] for i in instances], columns, rows, part)
-        return torch.from_numpy(masks[:, :, ::-1].copy() if view.flip else masks)
+        return torch.from_numpy(masks)
 
 
 def network_size(original: Size, min_size: int, max_size: int) -> Size:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.jit._trace import is_tracing
 from torch.nn import functional
 from torch.onnx.operators import shape_as_tensor
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 MEAN = (0.485, 0.456, 0.406)
@@ -31,6 +32,26 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
     def __init__(self, min_size: int, max_size: int) -> None:
         super().__init__(min_size, max_size, list(MEAN), list(STD))
         self.pastes_masks = True
+
+    def forward(
+        self, images: list[Tensor], targets: list[Target] | None = None
+    ) -> tuple[ImageList, list[Target] | None]:
+        """Pictures (3, H, W) as one batch, padded at the right and below with 0; targets as they are."""
+        if not self.training:
+            batch: tuple[ImageList, list[Target] | None] = super().forward(images, targets)
+            return batch
+        # The same numbers as torchvision's, written once: each copy of a batch costs as much as its masks.
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        height, width = (
+            -(-max(sides) // self.size_divisible) * self.size_divisible for sides in zip(*sizes, strict=True)
+        )
+        tensors = torch.zeros(len(images), 3, height, width, device=images[0].device)
+        for place, image, (own_height, own_width) in zip(tensors, images, sizes, strict=True):
+            part = place[:, :own_height, :own_width].copy_(image)
+            if image.dtype == torch.uint8:
+                part.div_(255)
+            part.sub_(part.new_tensor(MEAN)[:, None, None]).div_(part.new_tensor(STD)[:, None, None])
+        return ImageList(tensors, sizes), targets
 
     def normalize(self, image: Tensor) -> Tensor:
         """A picture (3, H, W) with the mean and deviation of ImageNet's taken out, float32."""

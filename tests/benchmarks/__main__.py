@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from . import (
+    data_path,
     early_termination,
     evaluation,
     first_step,
@@ -18,6 +19,7 @@ from . import (
 from .harness import run
 
 BENCHMARKS = {
+    "data_path": data_path.measure,
     "early_termination": early_termination.measure,
     "first_step": first_step.measure,
     "evaluation": evaluation.measure,

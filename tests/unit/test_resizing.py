@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from maskline.models.resizing import ExactTransform
+from maskline.models.resizing import MEAN, STD, ExactTransform
 
 SIZES = [(120, 200), (640, 427), (428, 640), (20, 2000), (1, 1), (2000, 20), (61, 170), (96, 160), (526, 722)]
 
@@ -40,6 +41,16 @@ def test_training_pictures_keep_their_size() -> None:
     images, targets = ExactTransform(40, 80).train()([torch.zeros(3, 21, 33)], [target])
     assert images.image_sizes == [(21, 33)]
     assert torch.equal(targets[0]["boxes"], target["boxes"])
+
+
+def test_a_training_batch_is_what_torchvision_makes_of_it() -> None:
+    pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in ((40, 70), (64, 33))]
+    ours = ExactTransform(40, 80).train()(pictures)[0]
+    theirs = GeneralizedRCNNTransform(40, 80, list(MEAN), list(STD), _skip_resize=True).train()(
+        [picture.float() / 255 for picture in pictures]
+    )[0]
+    assert torch.equal(ours.tensors, theirs.tensors)
+    assert ours.image_sizes == theirs.image_sizes == [(40, 70), (64, 33)]
 
 
 class _Alone(nn.Module):
