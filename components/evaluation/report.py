@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from maskline.artifacts import SplitName, TrialRecord
-from maskline.charts import score_bars, score_curves
+from maskline.charts import (
+    early_termination,
+    importance,
+    parallel_coordinates,
+    parameter_importance,
+    score_bars,
+    score_curves,
+    sweep_history,
+)
 from maskline.dataset import PreparedDataset
 from maskline.leaderboard import eligible
 from maskline.overlay import LABELLED, class_colours, css
@@ -103,6 +111,7 @@ def write_report(
         "board": leaderboard_table(trials, best),
         "bars": both_themes(lambda theme: score_bars(trials, best, label, theme)),
         "curves": both_themes(lambda theme: score_curves(trials, best, label, theme)),
+        "sweep_charts": _sweep_charts(trials, best, label),
         "classes": class_table(metrics),
         "sizes": size_table(metrics),
         "thresholds": threshold_table(metrics),
@@ -139,6 +148,31 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
         "recall": (f"recall from score {metrics['box_score_threshold']}", metrics["deployed"]["recall"]),
     }
     return [card for name, card in cards.items() if name != metrics["primary"]["name"]]
+
+
+def _sweep_charts(
+    trials: Sequence[TrialRecord], best: TrialRecord, label: str
+) -> list[tuple[dict[str, str], str]]:
+    """What more there is to see of several trials: charts, with a text for those who can't see them."""
+    if len(trials) < 2:
+        return []
+    drawn = [
+        (
+            both_themes(lambda theme: sweep_history(trials, best, label, theme)),
+            "Points: the score of each trial",
+        ),
+        (
+            both_themes(lambda theme: parallel_coordinates(trials, best, label, theme)),
+            "Lines: the parameters of each trial; the table below has them",
+        ),
+    ]
+    if importance(trials):
+        chart = both_themes(lambda theme: parameter_importance(trials, theme))
+        drawn.append((chart, "Bars: how much of the scores' variance each parameter explains by itself"))
+    if any(trial.state == "terminated" for trial in trials):
+        chart = both_themes(lambda theme: early_termination(trials, best, label, theme))
+        drawn.append((chart, "Lines: the score of each trial by epoch, with crosses where a policy ended it"))
+    return drawn
 
 
 def _legend(scoring: Scoring, images: set[int]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from maskline.components.evaluation.report import write_report
 from maskline.dataset import PreparedDataset
 from maskline.settings import complete
 
-CHARTS = 7
+CHARTS = 9
 HOSTILE = "<script>alert('x')</script>"
 CLASSES = (HOSTILE, 'date "&" \u4e2d', "never seen")
 
