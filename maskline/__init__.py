@@ -16,14 +16,14 @@ if _TYPE_CHECKING:
     from .inference import predict
     from .inputs import Input, Output
     from .job import ImageInstanceSegmentationJob, load_job
-    from .pipelines.cluster import Client
+    from .pipelines.cluster.client import Client
     from .search_space import SearchSpace
     from .settings import TrainingSettings
 
 _MODULES = ("automl", "constants", "entities", "sweep")
 _HOMES = {
     "AmlTokenConfiguration": "entities",
-    "Client": "pipelines.cluster",
+    "Client": "pipelines.cluster.client",
     "ImageInstanceSegmentationJob": "job",
     "Input": "inputs",
     "JobError": "errors",

@@ -11,8 +11,8 @@ from rich.table import Table
 from maskline.errors import ClusterError, JobError
 
 if TYPE_CHECKING:
-    from .cluster import Client
-    from .states import RunStatus
+    from .cluster.client import Client
+    from .cluster.states import RunStatus
 
 app = typer.Typer()
 schedule = typer.Typer(no_args_is_help=True, help="Run a job again and again, on data as they are then.")
@@ -41,7 +41,7 @@ Check = Annotated[bool, typer.Option("--check/--no-check", help="Look first whet
 def _client(cluster: Path | None) -> "Client":
     import logging
 
-    from .cluster import Client
+    from .cluster.client import Client
 
     # Each failure is told in one line of ours.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -245,7 +245,7 @@ def doctor(
     """Look whether a cluster is ready: one line a check, pass, fail or unknown, with the remedy."""
     from maskline.job import load_sound_job
 
-    from .doctor import Doctor
+    from .cluster.doctor import Doctor
 
     client = _client(cluster)
     loaded = load_sound_job(job, check_data=False) if job else None

@@ -16,7 +16,7 @@ from maskline.components.sweep_trial import child, supervise
 from maskline.components.sweep_trial.claim import Times
 from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
-from maskline.pipelines.pods import TRIAL_LINE
+from maskline.pipelines.cluster.pods import TRIAL_LINE
 from maskline.sweep import Choice
 
 

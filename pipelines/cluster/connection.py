@@ -18,7 +18,7 @@ from typing import Any
 
 from maskline.errors import ClusterError
 
-from .cluster_file import Cluster
+from ..cluster_file import Cluster
 
 TOKEN_VARIABLE = "MASKLINE_KFP_TOKEN"  # noqa: S105  the name of a variable
 COOKIE_VARIABLE = "MASKLINE_KFP_COOKIE"

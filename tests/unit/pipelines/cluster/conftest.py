@@ -11,8 +11,8 @@ from standins.kubernetes_api import KubernetesApi, node
 
 from maskline import Input, automl
 from maskline.job import ImageInstanceSegmentationJob
-from maskline.pipelines import cluster as cluster_module
-from maskline.pipelines import pods as pods_module
+from maskline.pipelines.cluster import client as cluster_module
+from maskline.pipelines.cluster import pods as pods_module
 
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 

@@ -13,7 +13,7 @@ from maskline.errors import ClusterError, JobError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.rules import nearest_name
 
-from .cluster_file import Cluster
+from ..cluster_file import Cluster
 from .connection import Connection
 
 EXPERIMENT = "maskline"
@@ -52,7 +52,7 @@ def prepare(
     """
     import yaml
 
-    from .compiler import compile_job, outside, pipeline_name
+    from ..compiler import compile_job, outside, pipeline_name
 
     given = dict(parameters or {})
     lost = outside(job, placing) if "training_data" not in given else []

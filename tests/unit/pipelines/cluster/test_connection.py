@@ -147,7 +147,7 @@ def test_nobody_there(described: Any, cluster_file: Write) -> None:
 
 
 def test_no_answer_in_time(cluster_file: Write, kfp: KfpApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskline.pipelines.connection.TIMEOUT", (1, 0.2))
+    monkeypatch.setattr("maskline.pipelines.cluster.connection.TIMEOUT", (1, 0.2))
     kfp.faults.append(Fault(RUNS, delay=1))
     with pytest.raises(ClusterError, match="doesn't answer within 0.2 seconds; try again"):
         runs(cluster_file)

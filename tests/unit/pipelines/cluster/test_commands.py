@@ -87,7 +87,7 @@ def test_the_cluster_file_from_the_environment(cluster_file: Write, monkeypatch:
 def test_the_doctor_fails_where_a_check_does(
     cluster_file: Write, kubernetes: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maskline.pipelines.doctor.published", lambda image: True)
+    monkeypatch.setattr("maskline.pipelines.cluster.doctor.published", lambda image: True)
     cluster = cluster_file()
     lines = maskline("doctor", "-c", cluster).splitlines()
     assert lines[0].startswith("pass    Kubeflow Pipelines: answers at")

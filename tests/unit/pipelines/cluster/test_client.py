@@ -279,7 +279,7 @@ class TestStatus:
     def test_runs_are_listed_youngest_first_over_pages(self, client: maskline.Client, job: Job, kfp: KfpApi,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
         ids = [submitted(client, job) for _ in range(5)]
-        monkeypatch.setattr("maskline.pipelines.connection.PAGE", 2)
+        monkeypatch.setattr("maskline.pipelines.cluster.connection.PAGE", 2)
         assert [run.run_id for run in client.runs()] == ids[::-1]
         assert [run.run_id for run in client.runs(limit=3)] == ids[:1:-1]
 
@@ -400,7 +400,8 @@ def test_a_client_is_only_loaded_when_it_is_used() -> None:
     import subprocess
     import sys
 
-    code = "import sys, maskline; assert 'maskline.pipelines.cluster' not in sys.modules; maskline.Client; "
+    code = "import sys, maskline; assert 'maskline.pipelines.cluster.client' not in sys.modules\n"
+    code += "maskline.Client\n"
     code += "print([m for m in ('kfp', 'kubernetes', 'kfp_server_api') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

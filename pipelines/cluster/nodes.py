@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .computes import Compute, NodeRequirement
+from ..computes import Compute, NodeRequirement
 
 
 def why_not(node: Any, compute: Compute) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from maskline.errors import ClusterError
 from maskline.job import ImageInstanceSegmentationJob
 
-from .cluster_file import Cluster, read_cluster
+from ..cluster_file import Cluster, read_cluster
 from .connection import Connection
 from .doctor import require
 from .download import download

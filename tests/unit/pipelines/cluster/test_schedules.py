@@ -11,7 +11,7 @@ from standins.server import Answer, Fault
 import maskline
 from maskline.errors import ClusterError, JobError
 from maskline.job import ImageInstanceSegmentationJob
-from maskline.pipelines.cron import Cron
+from maskline.pipelines.cluster.cron import Cron
 
 Write = Callable[[], Path]
 Job = ImageInstanceSegmentationJob

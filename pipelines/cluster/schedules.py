@@ -8,7 +8,7 @@ from typing import Any
 from maskline.errors import JobError
 from maskline.job import ImageInstanceSegmentationJob
 
-from .cluster_file import Cluster
+from ..cluster_file import Cluster
 from .connection import Connection
 from .cron import Cron
 from .doctor import require

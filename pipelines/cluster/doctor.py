@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from maskline.errors import ClusterError
 from maskline.job import ImageInstanceSegmentationJob
 
-from .choice import choose_compute
-from .cluster_file import Cluster
-from .computes import Compute
+from ..choice import choose_compute
+from ..cluster_file import Cluster
+from ..computes import Compute
 from .connection import Connection
 from .nodes import labelled, why_not
 from .registry import published
@@ -299,7 +299,7 @@ class Doctor:
                 yield Finding(f"image {name}", "unknown", f"{image} can't be looked up from here", remedy)
 
     def _data(self) -> Iterator[Finding]:
-        from .compiler import outside, plan
+        from ..compiler import outside, plan
 
         if self.job is None:
             return

@@ -11,9 +11,9 @@ from standins.server import Answer, Server
 
 import maskline
 from maskline.job import ImageInstanceSegmentationJob
-from maskline.pipelines import doctor as doctor_module
-from maskline.pipelines.doctor import Doctor
-from maskline.pipelines.registry import published
+from maskline.pipelines.cluster import doctor as doctor_module
+from maskline.pipelines.cluster.doctor import Doctor
+from maskline.pipelines.cluster.registry import published
 
 Write = Callable[[], Path]
 Job = ImageInstanceSegmentationJob

@@ -1,0 +1,1 @@
+"""Runs in a cluster: `client` is the door (`maskline.Client`), the files beside it each do one part."""
