@@ -169,10 +169,17 @@ def parameters() -> None:
     sys.stdout.write(knob_table())
 
 
-app.add_typer(data_commands.app)
-app.add_typer(sweep_commands.app)
-app.add_typer(cluster_commands.app)
-app.add_typer(result_commands.app)
+for panel, verbs in (
+    ("Data", data_commands.app),
+    ("Sweeps", sweep_commands.app),
+    ("Results", result_commands.app),
+    ("Cluster", cluster_commands.app),
+):
+    for command in verbs.registered_commands:
+        command.rich_help_panel = panel
+    for group in verbs.registered_groups:
+        group.rich_help_panel = panel
+    app.add_typer(verbs)
 
 
 def main() -> None:
