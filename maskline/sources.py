@@ -79,6 +79,8 @@ class Reading:
             raise Refusal("unsafe_path", what)
         if not self.root:
             return [record.file]
+        if os.path.isdir(record.file):
+            raise Refusal("missing_picture", f"{record.file!r} is a folder and no picture")
         folders = [str(Path(record.file).parent)]
         name = Path(record.file).name
         if self.annotations.form == "coco":

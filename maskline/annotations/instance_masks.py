@@ -9,7 +9,7 @@ from pathlib import Path
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_values
 
-from .locations import visible
+from .locations import files_below, visible
 from .records import AnnotationSet, Instance, PictureRecord, Refusal
 from .shapes import any_channel, from_bitmap
 
@@ -51,7 +51,7 @@ def _picture(place: Path) -> PictureRecord:
 
 
 def _read_masks(found: AnnotationSet, masks: Path, picture: PictureRecord) -> None:
-    for file in visible((p for p in masks.rglob("*") if p.is_file()), masks):
+    for file in files_below(masks):
         found.records += 1
         picture.listed += 1
         inside = file.relative_to(masks).parts

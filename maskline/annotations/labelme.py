@@ -22,22 +22,23 @@ from PIL import Image
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES, read_values
 
-from .locations import local_file, visible
+from .locations import files_below, local_file, visible
 from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name, read_group
 from .shapes import Polygon, Rle, Shape, ShapeError, any_channel, from_bitmap, read_polygon, short
 
 LARGEST = 256 << 20
 """Bytes of the largest file that is read; LabelMe may put the picture itself into it."""
+_LOOKED_AT = 10  # JSON files of a folder: the first may be broken, or another tool's
 _CORNERS = 64  # of a polygon that stands for a circle
 
 
 def looks_like_labelme(folder: Path) -> bool:
-    """Whether a folder, or a sub-folder, holds a LabelMe file; the first JSON file of each is looked at."""
+    """Whether a folder, or a sub-folder, holds a LabelMe file; the first JSON files of each are looked at."""
     if not folder.is_dir():
         return folder.suffix.lower() == ".json" and _is_labelme(folder)
     places = [folder, *visible((p for p in folder.iterdir() if p.is_dir()), folder)]
-    firsts = (next(iter(visible(place.glob("*.json"), place)), None) for place in places)
-    return any(file is not None and _is_labelme(file) for file in firsts)
+    firsts = (file for place in places for file in visible(place.glob("*.json"), place)[:_LOOKED_AT])
+    return any(map(_is_labelme, firsts))
 
 
 def _is_labelme(file: Path) -> bool:
@@ -62,12 +63,13 @@ def read_labelme(folder: Path, source: str, group_column: str | None = None) -> 
         DataError: the folder can't be listed.
     """
     root = folder if folder.is_dir() else folder.parent
-    files = visible(folder.rglob("*.json"), folder) if folder.is_dir() else [folder]
+    present = files_below(folder) if folder.is_dir() else [folder]
+    files = [file for file in present if file.suffix == ".json" or file == folder]
     found = AnnotationSet(source, pixel_units=True)
     for file in files:
         _read_file(found, file, root, group_column)
     if folder.is_dir():
-        _list_unlabelled(found, root)
+        _list_unlabelled(found, root, present)
     return found
 
 
@@ -200,18 +202,22 @@ def _bitmap(text: Any, corners: NDArray[np.float64], picture: PictureRecord) -> 
         values = read_values(io.BytesIO(base64.b64decode(text, validate=True)))
     except (binascii.Error, ValueError, DataError) as error:
         raise ShapeError(f"the mask is no PNG in base64: {error}") from None
-    x, y = (int(v) for v in np.rint(corners.min(axis=0)).clip(0, 1 << 30))
+    x, y = (int(v) for v in np.rint(corners.min(axis=0)).clip(-1 << 30, 1 << 30))
     whole = np.zeros((picture.height, picture.width), dtype=bool)
-    room = whole[y : y + values.shape[0], x : x + values.shape[1]]
-    room[...] = any_channel(values)[: room.shape[0], : room.shape[1]]
+    inside = any_channel(values)[max(-y, 0) :, max(-x, 0) :]
+    room = whole[max(y, 0) :, max(x, 0) :][: inside.shape[0], : inside.shape[1]]
+    room[...] = inside[: room.shape[0], : room.shape[1]]
     return from_bitmap(whole)
 
 
-def _list_unlabelled(found: AnnotationSet, root: Path) -> None:
+def _list_unlabelled(found: AnnotationSet, root: Path, present: list[Path]) -> None:
     """Pictures without a file: LabelMe saves none before somebody looked, so they aren't background."""
     known = {picture.file for picture in found.pictures}
+    files = {p.with_suffix("") for p in present if p.suffix == ".json"}  # what is refused is listed as that
     loose = [
-        p for p in visible(root.rglob("*"), root) if p.suffix.lower() in SUFFIXES and str(p) not in known
+        p
+        for p in present
+        if p.suffix.lower() in SUFFIXES and str(p) not in known and p.with_suffix("") not in files
     ]
     if loose:
         what = f"{len(loose)} pictures have no JSON file, {loose[0].name!r} for one"

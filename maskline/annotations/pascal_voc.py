@@ -172,7 +172,8 @@ def _label(
     if classes is not None:
         under = classes[bitmap]
         under = under[(under != 0) & (under != _BORDER)]
-        value = int(np.bincount(under).argmax()) if under.size else 0
+        values, counts = np.unique(under, return_counts=True)
+        value = int(values[counts.argmax()]) if under.size else 0
         if value not in names:
             raise Refusal("unknown_category", f"value {value} of SegmentationClass has no name")
         return names[value]

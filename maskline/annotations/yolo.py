@@ -7,6 +7,7 @@ hold, are read from `crowd.jsonl` beside data.yaml, where `maskline convert` wri
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from maskline.errors import DataError
 from maskline.pictures import SUFFIXES
 
-from .locations import local_file, visible
+from .locations import files_below, local_file, visible
 from .mltable import load_yaml
 from .records import AnnotationSet, Instance, PictureRecord, Refusal, is_class_name
 from .shapes import ShapeError, read_polygon, read_rle, short
@@ -89,7 +90,7 @@ def _pictures(found: AnnotationSet, file: Path, root: Path, part: str, entry: An
         except Refusal as refusal:
             raise DataError(f"{file}: {part}: {refusal.what}") from None
         if place.is_dir():
-            yield from visible((p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES), place)
+            yield from (p for p in files_below(place) if p.suffix.lower() in SUFFIXES)
         elif place.is_file() and place.suffix.lower() == ".txt":
             for number, line in enumerate(_lines(place), 1):
                 if not line.strip():
@@ -136,11 +137,12 @@ def _labels(picture: Path) -> Path:
 def _read_picture(found: AnnotationSet, picture: Path, names: dict[int, str], root: Path) -> PictureRecord:
     file = _labels(picture)
     record = PictureRecord(str(picture), str(file))
-    if not file.is_file():
+    if not os.path.lexists(file):
         return record
     try:
         lines = _lines(file)
     except DataError as error:
+        found.records += 1
         found.refuse("bad_line", str(file), str(error), "labels")
         record.listed = 1  # what can't be read must not become background
         return record
@@ -198,7 +200,8 @@ def _read_crowd(found: AnnotationSet, folder: Path, pictures: dict[str, PictureR
             if not is_class_name(label):
                 raise ValueError(f"label={short(label)} is no name")
         except (ValueError, KeyError, TypeError, RecursionError, ShapeError, Refusal) as error:
-            found.refuse("bad_line", where, f"no crowd region: {' '.join(str(error).split())}")
+            what = f"no crowd region with image, label and segmentation: {' '.join(str(error).split())}"
+            found.refuse("bad_line", where, what)
             continue
         if place in pictures:
             pictures[place].listed += 1

@@ -1,6 +1,8 @@
 """What is wrong in YOLO, LabelMe, Pascal VOC and mask folders is listed with its place."""
 
+import base64
 import contextlib
+import io
 import json
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maskline.annotations import read_annotations
+from maskline.annotations.shapes import from_bitmap
 from maskline.errors import DataError, MasklineError
 
 SQUARE = "0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5"
@@ -76,6 +79,43 @@ def test_yolo_pictures_and_labels_that_stand_alone(tmp_path):
     assert [(f.kind, f.where) for f in found.findings] == [
         ("missing_picture", f"{tmp_path}/labels/orphan.txt")
     ]
+
+
+def test_a_list_of_yolo_may_name_what_no_file_is_called(tmp_path):
+    _yolo(tmp_path, f"1 {SQUARE}\n", "train: list.txt\nnames: [can, box]\n")
+    (tmp_path / "list.txt").write_text("images/a.png\n" + "x" * 5000 + ".png\n")
+    found = read_annotations(tmp_path)
+    assert [(f.kind, f.where) for f in found.findings] == [("bad_record", f"{tmp_path}/list.txt:2")]
+    assert len(found.pictures) == 1
+
+
+def test_yolo_labels_that_cannot_be_read_make_no_background(tmp_path):
+    """As links into a store of large files whose content wasn't fetched."""
+    _yolo(tmp_path)
+    (tmp_path / "labels/a.txt").unlink()
+    (tmp_path / "labels/a.txt").symlink_to("nowhere")
+    found = read_annotations(tmp_path)
+    assert [(f.kind, f.where) for f in found.findings] == [("bad_line", f"{tmp_path}/labels/a.txt")]
+    assert (found.pictures[0].listed, found.records) == (1, 2)
+
+
+def test_linked_folders_are_read_once_and_under_their_own_name(tmp_path):
+    """`other` is a link to the outside, `again` to what is there already, `up` goes round."""
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    (data / "images").mkdir(parents=True)
+    _yolo(data, f"1 {SQUARE}\n")
+    outside.mkdir()
+    Image.new("RGB", (40, 30)).save(outside / "b.png")
+    for name in ("images/own", "labels/own", "labels/other"):
+        (data / name).mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(data / "images/own/c.png")
+    (data / "labels/own/c.txt").write_text(f"0 {SQUARE}\n")
+    (data / "labels/other/b.txt").write_text(f"0 {SQUARE}\n")
+    for link, to in (("again", data / "images/own"), ("other", outside), ("up", data / "images")):
+        (data / "images" / link).symlink_to(to)
+    found = read_annotations(data)
+    names = [(p.file.removeprefix(f"{data}/images/"), len(p.instances)) for p in found.pictures]
+    assert names == [("a.png", 1), ("other/b.png", 1), ("own/c.png", 1)]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +208,33 @@ def test_labelme_lists_what_nobody_looked_at_and_what_leaves(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("first", ['{"shapes": [', '{"tool": "another"}', ""])
+def test_labelme_is_known_whatever_its_first_file_is(first, tmp_path):
+    _labelme(tmp_path, [_shape()])
+    (tmp_path / "_first.json").write_text(first)
+    Image.new("RGB", (40, 30)).save(tmp_path / "_first.png")
+    for kind in ("uri_folder", "labelme"):
+        found = read_annotations(tmp_path, kind)
+        assert [(f.kind, f.where) for f in found.findings] == [("bad_record", f"{tmp_path}/_first.json")]
+        assert len(found.pictures) == 1
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (3, 2), (-2, -1), (-20, 0), (38, 29), (60, 0)])
+def test_a_labelme_bitmap_lies_where_its_corner_says(corner, tmp_path):
+    bitmap = np.arange(20).reshape(4, 5) % 3 == 0
+    stream = io.BytesIO()
+    Image.fromarray(bitmap.astype(np.uint8) * 255).save(stream, "PNG")
+    text = base64.b64encode(stream.getvalue()).decode()
+    x, y = corner
+    mask = _shape(shape_type="mask", mask=text, points=[[x, y], [x + 4, y + 3]])
+    shape = read_annotations(_labelme(tmp_path, [mask])).pictures[0].instances[0].shape
+    expected = np.zeros((30, 40), dtype=bool)
+    for row, column in np.argwhere(bitmap) + (y, x):
+        if 0 <= row < 30 and 0 <= column < 40:
+            expected[row, column] = True
+    assert shape == from_bitmap(expected)
+
+
 XML = """<annotation>
 <object><name>cat</name><difficult>1</difficult>
 <bndbox><xmin>21</xmin><ymin>1</ymin><xmax>30</xmax><ymax>10</ymax></bndbox></object>
@@ -217,15 +284,17 @@ def test_mask_folders_that_lack_something(tmp_path):
     Image.new("L", (8, 8), 255).save(tmp_path / "a/masks/1.png")
     (tmp_path / "a/masks/2.png").write_bytes(b"no picture")
     (tmp_path / "a/masks/notes.txt").write_text("?")
+    (tmp_path / "a/masks/link.png").symlink_to("nowhere")
     found = read_annotations(tmp_path)
     assert [(f.kind, f.where) for f in found.findings] == [
         ("broken_picture", f"{tmp_path}/a/masks/2.png"),
+        ("broken_picture", f"{tmp_path}/a/masks/link.png"),
         ("broken_picture", f"{tmp_path}/a/masks/notes.txt"),
         ("bad_record", f"{tmp_path}/b"),
         ("bad_record", f"{tmp_path}/c"),
         ("bad_record", f"{tmp_path}/d"),
     ]
-    assert [(p.listed, len(p.instances)) for p in found.pictures] == [(3, 1), (0, 0)]
+    assert [(p.listed, len(p.instances)) for p in found.pictures] == [(4, 1), (0, 0)]
 
 
 def test_two_formats_in_a_folder_are_listed(tmp_path):

@@ -98,7 +98,9 @@ def test_paths_that_leave_the_data_are_refused(form, name, tmp_path, write):
     assert kinds(read_annotations(tmp_path)) == ["unsafe_path"]
 
 
-@pytest.mark.parametrize("name", [None, 3, "", "a\0b", ["a.png"]])
+@pytest.mark.parametrize(
+    "name", [None, 3, "", "a\0b", ["a.png"], "x" * 300 + ".png", "d/" * 2000 + "a.png", "\ud800.png"]
+)
 def test_names_that_are_none_are_refused(form, name, tmp_path, write):
     write(tmp_path, [(name, []), ("a.png", [("can", 0, [RING])])])
     found = read_annotations(tmp_path)
