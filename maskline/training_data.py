@@ -119,7 +119,8 @@ class TrainingDataset(PictureDataset):
             return with_a_pixel_each(target)
         shown = self._decoded[index][0] * self._decoded[index][1] / (view.window[2] * view.window[3])
         scale = shown * view.part[0] * view.part[1] / (self._originals[index][0] * self._originals[index][1])
-        areas = torch.from_numpy(rle.area([i["segmentation"] for i in instances]).astype(np.float64))
+        # One by one: pycocotools fails on a list of more than 255.
+        areas = torch.tensor([float(rle.area(i["segmentation"])) for i in instances], dtype=torch.float64)
         return without_hidden(target, cut, areas * scale)
 
     def _masks(self, index: int, view: View, instances: list[dict[str, Any]]) -> Tensor:

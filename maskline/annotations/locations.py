@@ -41,7 +41,9 @@ def files_below(top: Path) -> list[Path]:
                 below.clear()
             else:
                 seen.add(real)
-                found += [Path(folder, name) for name in names if not name.startswith(".")]
+                paths = [Path(folder, name) for name in names if not name.startswith(".")]
+                # Reading a pipe or a device might never end.
+                found += [path for path in paths if path.is_file() or not path.exists()]
             waiting += [path for name in below if os.path.islink(path := os.path.join(folder, name))]
     return sorted(found)
 

@@ -13,6 +13,8 @@ from .shapes import Polygon, Rle, Shape
 
 TOLERANCE = 1.0
 """How far outside the picture a point may lie without being listed, in pixels."""
+MOST_RINGS = 4096
+"""Rings of an object of which any may be a hole of any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ def rasterise(shape: Shape, width: int, height: int) -> tuple[Mask, list[tuple[K
         The mask, and what is worth a finding: (kind, what, action).
 
     Raises:
-        Refusal: the mask is empty, run lengths have another size than the picture, or points lie more than
-            a picture's width or height outside.
+        Refusal: the mask is empty, run lengths have another size than the picture, points lie more than a
+            picture's width or height outside, or there are more than MOST_RINGS rings that may be holes.
     """
     notes: list[tuple[Kind, str, str]] = []
     if isinstance(shape, Rle):
@@ -113,19 +115,29 @@ def _crossing(
 def _with_holes(drawn: list[Any]) -> Any:
     """Rings by their nesting: level 0 is solid, a ring inside it a hole, a ring inside that solid again."""
     api = _mask_api()
-    drawn = [rle for rle, area in zip(drawn, api.area(drawn), strict=True) if area] or drawn[:1]
+    # One by one: pycocotools fails on a list of more than 255.
+    areas = np.array([int(api.area(rle)) for rle in drawn])
+    kept = np.flatnonzero(areas) if areas.any() else np.array([0])
+    drawn, areas = [drawn[index] for index in kept], areas[kept]
+    if len(drawn) > MOST_RINGS:
+        what = f"the object has {len(drawn)} rings, more than {MOST_RINGS}; label its parts as objects"
+        raise Refusal("bad_polygon", what)
     # With the crowd flag, pycocotools divides the intersection by the first mask's area: 1.0 is "inside".
     inside = np.asarray(api.iou(drawn, drawn, [1] * len(drawn))) == 1.0
     inside &= ~inside.T
     levels = np.zeros(len(drawn), dtype=int)
-    for ring in np.argsort(-api.area(drawn).astype(np.int64), kind="stable"):
+    for ring in np.argsort(-areas, kind="stable"):
         levels[ring] = 1 + levels[inside[ring]].max(initial=-1)
     if not levels.any():
         return api.merge(drawn)
     parts = []
     for ring in np.flatnonzero(levels % 2 == 0):
+        holes = np.flatnonzero(inside[:, ring] & (levels == levels[ring] + 1))
+        if not holes.size:
+            parts.append(drawn[ring])
+            continue
         part = api.decode(drawn[ring])
-        for hole in np.flatnonzero(inside[:, ring] & (levels == levels[ring] + 1)):
+        for hole in holes:
             part[api.decode(drawn[hole]) > 0] = 0
         parts.append(api.encode(part))
     return api.merge(parts)

@@ -117,6 +117,8 @@ def _place(file: Path, root: Path, name: Any) -> Path:
 
 def _lines(file: Path) -> list[str]:
     try:
+        if file.exists() and not file.is_file():
+            raise DataError(f"{file} is no file")
         if file.stat().st_size > LARGEST:
             raise DataError(f"{file} is larger than {LARGEST} bytes")
         return file.read_text(encoding="utf-8-sig").splitlines()

@@ -247,6 +247,21 @@ class TestAugmentation:
             assert torch.allclose(target["boxes"][0], torch.stack(seen).float(), atol=1.3)
 
 
+def test_a_picture_may_have_hundreds_of_objects(tmp_path: Path) -> None:
+    """A zoom cuts some of them off, whose share in sight is then computed."""
+    masks = []
+    for number in range(300):
+        x, y = 4 * (number % 30), 4 * (number // 30)
+        masks.append(np.zeros((40, 120), np.uint8))
+        masks[-1][y : y + 3, x : x + 3] = 1
+    dataset = TrainingDataset(one_picture(tmp_path, 120, 40, masks), settings(40, 120), augment=True)
+    found = []
+    for epoch in range(12):
+        dataset.set_epoch(epoch)
+        found.append(len(dataset[0][1]["labels"]))
+    assert min(found) < max(found) == 300
+
+
 def test_an_object_all_but_out_of_sight_is_ignored_not_background() -> None:
     masks = torch.zeros(3, 10, 10, dtype=torch.uint8)
     masks[0, :, 0], masks[1, 3:6, 3:6] = 1, 1

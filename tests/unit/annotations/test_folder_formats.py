@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -97,6 +98,17 @@ def test_yolo_labels_that_cannot_be_read_make_no_background(tmp_path):
     found = read_annotations(tmp_path)
     assert [(f.kind, f.where) for f in found.findings] == [("bad_line", f"{tmp_path}/labels/a.txt")]
     assert (found.pictures[0].listed, found.records) == (1, 2)
+
+
+def test_pipes_are_not_read(tmp_path):
+    """Nobody writes to them, so that reading would never end."""
+    _yolo(tmp_path)
+    (tmp_path / "labels/a.txt").unlink()
+    os.mkfifo(tmp_path / "labels/a.txt")
+    os.mkfifo(tmp_path / "images/b.png")
+    found = read_annotations(tmp_path)
+    assert [(f.kind, f.where) for f in found.findings] == [("bad_line", f"{tmp_path}/labels/a.txt")]
+    assert [p.file for p in found.pictures] == [f"{tmp_path}/images/a.png"]
 
 
 def test_linked_folders_are_read_once_and_under_their_own_name(tmp_path):

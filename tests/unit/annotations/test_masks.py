@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as api
 
 from maskline.annotations import Mask, Polygon, Refusal, Rle, mask_to_rings, rasterise
-from maskline.annotations.masks import decode
+from maskline.annotations.masks import MOST_RINGS, decode
 from maskline.annotations.shapes import ShapeError, decode_counts, read_polygon, read_rle
 
 SQUARE = [10, 10, 60, 10, 60, 60, 10, 60]
@@ -71,6 +71,21 @@ def test_a_ring_inside_another_is_a_hole_and_one_inside_that_is_solid():
 def test_a_hole_is_cut_out_of_its_own_ring_only():
     outer, hole, other = square(0, 0, 50), square(20, 20, 20), square(30, 30, 40)
     assert area(polygon(outer, hole, other)) == 2500 + 1600 - 400 - (400 - 100)
+
+
+@pytest.mark.parametrize("number", [255, 256, 700])
+def test_an_object_may_have_many_parts(number):
+    """One in ten has a hole of a pixel, which is a ring of its own."""
+    places = [(4 * (n % 32), 4 * (n // 32)) for n in range(number)]
+    holes = [square(x + 1, y + 1, 1) for x, y in places[::10]]
+    rings = polygon(*[square(x, y, 3) for x, y in places], *holes)
+    assert area(rings, 130, 90) == 9 * number - len(holes)
+
+
+def test_more_rings_than_can_be_compared_are_refused():
+    rings = [square(4 * (n % 100), 4 * (n // 100), 2) for n in range(MOST_RINGS + 1)]
+    with pytest.raises(Refusal, match="the object has 4097 rings, more than 4096"):
+        rasterise(polygon(*rings), 400, 200)
 
 
 def test_a_ring_given_twice_counts_once():
