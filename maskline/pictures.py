@@ -61,16 +61,6 @@ def read_header(path: str | os.PathLike[str]) -> PictureHeader:
         return PictureHeader(*upright, width, height, orientation > 1)
 
 
-def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height in pixels of the picture as `open_upright` gives it, from the header only.
-
-    Raises:
-        DataError: no file, no picture, or one of more than PIXEL_LIMIT pixels.
-    """
-    header = read_header(path)
-    return header.width, header.height
-
-
 def open_upright(
     path: str | os.PathLike[str] | IO[bytes],
     least: tuple[int, int] | None = None,
