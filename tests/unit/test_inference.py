@@ -178,6 +178,19 @@ def test_onnxruntime_numpy_and_pillow_are_enough(onnx_file: Path, drawn_pictures
     assert int(done.stdout.split()[0]) > 0
 
 
+def test_the_command_needs_only_typer_and_rich_beside_them(
+    onnx_file: Path, drawn_pictures: list[Path], tmp_path: Path
+) -> None:
+    lacking = tuple(name for name in LACKING if name not in ("rich", "pydantic"))  # which typer needs
+    words = ["predict", str(onnx_file), str(drawn_pictures[3]), "--out", str(tmp_path), "--overlay"]
+    script = f"import sys\nfor name in {lacking}: sys.modules[name] = None\n"
+    script += f"sys.argv[1:] = {words}\nfrom maskline.pipelines.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert json.loads(line)["boxes"]
+
+
 def test_the_package_loads_what_is_asked_for() -> None:
     code = "import maskline, sys; print([n for n in ('pydantic', 'numpy', 'yaml') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
