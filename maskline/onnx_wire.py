@@ -14,6 +14,7 @@ _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPHS = (6, 11)
 _LENGTH = 2  # wire type of texts, bytes and messages
 
+Bytes = bytes | memoryview
 Field = tuple[int, memoryview, memoryview]
 """Number, payload, and the whole field with its tag."""
 
@@ -40,20 +41,24 @@ def with_output_instead(data: bytes, old: str, new: str) -> bytes:
         old: name of one of its outputs.
         new: name of a tensor that one of its nodes gives.
     """
-    model, graph = [], memoryview(b"")
+    model: list[Bytes] = []
+    graph = memoryview(b"")
     for number, payload, whole in _fields(memoryview(data)):
         if number == GRAPH:
             graph = payload
         else:
             model.append(whole)
-    return b"".join([*model, _message(GRAPH, _changed(graph, old, new))])
+    changed = _changed(graph, old, new)
+    # Weights make up nearly all of a file: they are copied once, into the result.
+    return b"".join([*model, _opening(GRAPH, sum(map(len, changed))), *changed])
 
 
-def _changed(graph: memoryview, old: str, new: str) -> bytes:
+def _changed(graph: memoryview, old: str, new: str) -> list[Bytes]:
+    """The fields of the changed graph, in order."""
     fields = list(_fields(graph))
     outputs = {_text(payload): whole for number, payload, whole in fields if number == OUTPUT}
-    kept = [whole for name, whole in outputs.items() if name != old]
-    kept.append(memoryview(_message(OUTPUT, _message(1, new.encode()))))
+    kept: list[Bytes] = [whole for name, whole in outputs.items() if name != old]
+    kept.append(_message(OUTPUT, _message(1, new.encode())))
     wanted = (set(outputs) - {old}) | {new}
     nodes = []
     # Nodes stand in the order of their execution, so that what is wanted is known from the last on.
@@ -62,7 +67,7 @@ def _changed(graph: memoryview, old: str, new: str) -> bytes:
             wanted.update(_needed(payload))
             nodes.append(whole)
     rest = [whole for number, _, whole in fields if number not in (NODE, OUTPUT)]
-    return b"".join([*reversed(nodes), *rest, *kept])
+    return [*reversed(nodes), *rest, *kept]
 
 
 def _needed(node: memoryview) -> Iterator[str]:
@@ -89,7 +94,12 @@ def _text(message: memoryview) -> str:
 
 
 def _message(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | _LENGTH) + _varint(len(payload)) + payload
+    return _opening(number, len(payload)) + payload
+
+
+def _opening(number: int, length: int) -> bytes:
+    """What stands before a message of so many bytes."""
+    return _varint(number << 3 | _LENGTH) + _varint(length)
 
 
 def _fields(message: memoryview) -> Iterator[Field]:
