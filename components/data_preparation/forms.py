@@ -15,8 +15,9 @@ import numpy as np
 import yaml
 
 from maskline.annotations import Mask
-from maskline.annotations.outlines import Ring, bridged, is_hole, outlines
+from maskline.annotations.bridges import bridged, outlines
 from maskline.annotations.yolo import CROWD, DATA
+from maskline.outlines import Ring, is_hole
 
 from .check import CheckedObject, CheckedPicture
 from .workers import in_order

@@ -13,10 +13,11 @@ from pycocotools.coco import COCO
 
 from maskline import storage
 from maskline.annotations import read_annotations
-from maskline.annotations.outlines import bridged, is_hole
+from maskline.annotations.bridges import bridged
 from maskline.components.data_preparation.convert import TARGETS, convert
 from maskline.components.data_preparation.prepare import Source, prepare
 from maskline.errors import DataError
+from maskline.outlines import is_hole
 
 BOX = [0.1, 0.1, 0.5, 0.1, 0.5, 0.5, 0.1, 0.5]
 

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from maskline.outlines import mask_to_rings
+from maskline.outlines import Ring, mask_to_rings
 
 from .masks import Mask, decode
-
-Ring = NDArray[np.int64]
 
 
 def outlines(mask: Mask) -> list[Ring]:
@@ -17,12 +14,6 @@ def outlines(mask: Mask) -> list[Ring]:
     left, top, width, height = (int(v) for v in mask.bbox)
     cut = decode(mask)[top : top + height, left : left + width]
     return [ring + np.array([left, top]) for ring in mask_to_rings(cut)]
-
-
-def is_hole(ring: Ring) -> bool:
-    """Whether a ring of `mask_to_rings` goes round a hole: against the clock on the screen."""
-    following = np.roll(ring, -1, axis=0)
-    return bool(np.sum(ring[:, 0] * following[:, 1] - ring[:, 1] * following[:, 0]) < 0)
 
 
 def bridged(rings: Sequence[Ring]) -> Ring:
