@@ -44,7 +44,10 @@ def simple_rings(mask: NDArray[Any]) -> list[Ring]:
     """
     mask = np.asarray(mask) != 0
     exact = mask_to_rings(mask)
+    smallest = min(exact, key=len, default=None)
     for tolerance in _TOLERANCES:
+        if smallest is not None and len(_simplified(smallest, tolerance)) < 3:
+            continue  # one that vanishes is enough, and a ragged mask has many rings
         rings = [_simplified(ring, tolerance) for ring in exact]
         if all(len(ring) >= 3 for ring in rings):
             drawn = rings_to_mask(rings, *mask.shape)
