@@ -170,15 +170,16 @@ def drawn_pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def results_folder(model_folder: Path, tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What evaluation leaves of that model."""
     from maskline import checkpoint
-    from maskline.components.evaluation.evaluate import evaluate, write_results
+    from maskline.components.evaluation.evaluate import evaluate, write_numbers, write_predictions
     from maskline.dataset import PreparedDataset
-    from maskline.prediction import predict
+    from maskline.prediction import predict_pictures
 
     data = PreparedDataset.read(tiny_prepared)
     split = data.evaluation_split
     detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
     settings = described.training_settings.model_copy(update={"number_of_workers": 0})
-    predictions = predict(detector, data.coco(split), settings)
     folder = tmp_path_factory.mktemp("results")
-    write_results(folder, evaluate(predictions, data, split, settings), predictions)
+    pictures = predict_pictures(detector, data.coco(split), settings)
+    write_predictions(folder, pictures, settings.advanced.metric_score_threshold)
+    write_numbers(folder, evaluate(folder, data, split, settings).numbers)
     return folder

@@ -146,7 +146,6 @@ PASSED_BY_AZURE = {
     "min above max": lambda job: job.extend_search_space({"momentum": "uniform(0.3, 0.2)"}),
     "empty choice": lambda job: job.extend_search_space({"momentum": {"type": "choice", "values": []}}),
     "test data size 3": lambda job: setattr(job, "test_data_size", 3),
-    "auto mode": lambda job: job.set_limits(max_trials=10),
 }
 
 
