@@ -13,6 +13,7 @@ from . import (
     pasting,
     prediction,
     preparation,
+    serving,
     startup,
     study_cost,
 )
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "pasting": pasting.measure,
     "prediction": prediction.measure,
     "preparation": preparation.measure,
+    "serving": serving.measure,
     "startup": startup.measure,
     "study_cost": study_cost.measure,
 }

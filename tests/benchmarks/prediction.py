@@ -43,7 +43,7 @@ def measure() -> Iterator[Figure]:
     torch.manual_seed(0)
     described = Checkpoint(CHOSEN, CLASSES, epoch=1)
     detector = build_model(described.training_settings, len(CLASSES)).eval()
-    picture = _picture()
+    picture = a_jpeg()
     with tempfile.TemporaryDirectory() as folder:
         opened = export(detector, described)
         files = {"fp32": Path(folder) / "fp32.onnx", "int8": Path(folder) / "int8.onnx"}
@@ -59,7 +59,7 @@ def measure() -> Iterator[Figure]:
         yield Figure("prediction.cold_start", _cold_start(files["fp32"], picture), 2.0, "lower", "", "s")
 
 
-def _picture() -> bytes:
+def a_jpeg() -> bytes:
     """A JPEG file of smooth noise, about as large as a photograph of this size."""
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8)).resize(SIZE)
