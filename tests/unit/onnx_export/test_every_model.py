@@ -12,7 +12,6 @@ from maskline.components.onnx_export.export import export, finished
 from maskline.components.onnx_export.parity import Graph, measure
 from maskline.models import MODELS, build_model
 
-pytestmark = pytest.mark.slow
 SIZES = ((64, 64), (640, 425), (2000, 300), (333, 1000))
 
 

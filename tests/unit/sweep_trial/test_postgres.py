@@ -21,7 +21,7 @@ def test_eight_slots_at_once(slots, database) -> None:
     assert slots.doubles() == []
 
 
-@pytest.mark.parametrize("minute", [0.5, pytest.param(60, marks=pytest.mark.local)])
+@pytest.mark.parametrize("minute", [0.5, pytest.param(60, marks=pytest.mark.slow)])
 def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch, minute: float) -> None:
     """The server is stopped in mid-training, and started again after the training has ended."""
     monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.2")
@@ -44,7 +44,7 @@ def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch
     assert (trial.epochs_done, trial.deaths) == (10, 0)
 
 
-@pytest.mark.parametrize(("epoch", "pause"), [(0.08, 1.0), pytest.param(5.0, 20.0, marks=pytest.mark.local)])
+@pytest.mark.parametrize(("epoch", "pause"), [(0.08, 1.0), pytest.param(5.0, 20.0, marks=pytest.mark.slow)])
 def test_a_sweep_under_random_kills_ends_with_every_trial(
     slots, database, monkeypatch, epoch: float, pause: float
 ) -> None:
