@@ -1,9 +1,13 @@
 """The forms that COCO's JSON has: of masks, and of results."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hotcoco import mask as rle
+
+from .errors import DataError
 
 GroundTruth = Mapping[str, Any]
 """images, annotations, categories."""
@@ -31,3 +35,18 @@ def box_results(predictions: Predictions) -> list[dict[str, Any]]:
         {key: value for key, value in found.items() if key != "segmentation" or "bbox" not in found}
         for found in predictions
     ]
+
+
+def read_ids(path: Path) -> list[int]:
+    """Ids of pictures from a file: a JSON list of whole numbers.
+
+    Raises:
+        DataError: it is anything else.
+    """
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read: {error}; give a JSON list of ids of pictures") from error
+    if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+        raise DataError(f"{path} is no list of whole numbers; give a JSON list of ids of pictures")
+    return ids

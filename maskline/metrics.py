@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .coco_forms import GroundTruth, Predictions, box_results, mask_results
-from .errors import DataError, StageError
+from .errors import DataError
 from .scoring import CocoArrays, Kind, Scoring
 from .voc import UNDEFINED, VocClass, VocScores, summarize, voc_scores, voc_verdicts
 
@@ -180,9 +180,10 @@ def primary_score(
 ) -> tuple[float, dict[str, float]]:
     """The number by which epochs and trials are compared, and the others that were computed for it.
 
-    `coco`: mask AP at IoU 0.50, or over 0.50:0.95 if `advanced_settings.primary_iou` says so. `voc` and
-    `coco_voc`: VOC's mean average precision of masks at `validation_iou_threshold`. Detections below
-    `advanced_settings.metric_score_threshold` are left out first.
+    `coco`, and `none` for its one evaluation: mask AP at IoU 0.50, or over 0.50:0.95 if
+    `advanced_settings.primary_iou` says so. `voc` and `coco_voc`: VOC's mean average precision of masks at
+    `validation_iou_threshold`. Detections below `advanced_settings.metric_score_threshold` are left out
+    first.
 
     Args:
         settings: validation_metric_type, validation_iou_threshold and the advanced settings above.
@@ -195,18 +196,13 @@ def primary_score(
         `voc_precision`, `voc_recall`. Undefined ones are left out.
 
     Raises:
-        StageError: validation_metric_type is none.
         DataError: the ground truth has no object to find; or see `coco_scores`.
     """
     asked = settings.validation_metric_type
-    if asked == "none":
-        raise StageError(
-            "validation_metric_type=none leaves nothing to compare trials by; choose coco, voc or coco_voc"
-        )
     scoring = Scoring(ground_truth, _kept(predictions, settings.advanced.metric_score_threshold))
     numbers: dict[str, float] = {}
     with_voc = asked in ("voc", "coco_voc")
-    if asked in ("coco", "coco_voc"):
+    if asked != "voc":
         at = settings.validation_iou_threshold if with_voc else None
         numbers |= _named("mask", summarized(scoring.coco("segm", iou_threshold=at), {}).summary)
     if with_voc:

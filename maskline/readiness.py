@@ -140,11 +140,23 @@ def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
                         f"search_space[{index}].{name}={knob} has no list of values for a grid; give "
                         "choice(…) of some values, or take sampling_algorithm: random or bayesian"
                     )
+    if job.sweep.early_termination is not None and _unmeasured(job):
+        yield (
+            "sweep.early_termination has nothing to go by: validation_metric_type=none measures the last "
+            "epoch alone; remove one of them"
+        )
     if not job.search_space:
         yield (
             "sweep has nothing to sample from: search_space is missing; give one, or remove sweep too: "
             "AutoMode then chooses what to try, how, and what ends early"
         )
+
+
+def _unmeasured(job: "ImageInstanceSegmentationJob") -> bool:
+    try:
+        return complete(job.fixed_settings()).validation_metric_type == "none"
+    except ValidationError:
+        return False  # which is told elsewhere
 
 
 def _settings(job: "ImageInstanceSegmentationJob") -> Iterator[str]:

@@ -187,7 +187,7 @@ class TrainingSettings(BaseModel):
     validation_metric_type: Annotated[ValidationMetricType, word(ValidationMetricType)] = (
         ValidationMetricType.COCO
     )
-    """Which metrics are computed on the validation pictures."""
+    """Which metrics are computed on the validation pictures. `none`: COCO's, once, after the last epoch."""
     log_training_metrics: Annotated[LogTrainingMetrics, word(LogTrainingMetrics)] = LogTrainingMetrics.DISABLE
     """Compute the metrics on the training pictures too."""
     log_validation_loss: Annotated[LogValidationLoss, word(LogValidationLoss)] = LogValidationLoss.DISABLE
@@ -351,10 +351,11 @@ def obstacles(settings: TrainingSettings) -> list[str]:
             f"min_size={settings.min_size} is above max_size={settings.max_size}; "
             "the shorter side can't be longer than the longest"
         )
-    if settings.validation_metric_type == "none":
+    asked = "early_stopping" in settings.model_fields_set and settings.early_stopping
+    if asked and settings.validation_metric_type == "none":
         found.append(
-            "validation_metric_type=none leaves nothing to choose the best epoch by; "
-            "choose coco, voc or coco_voc"
+            "early_stopping=true has nothing to go by: validation_metric_type=none measures the last epoch "
+            "alone; remove one of them"
         )
     advanced = settings.advanced
     for name, usual in (("onnx_batch", False), ("onnx_precision", "fp32")):

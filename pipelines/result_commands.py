@@ -1,4 +1,4 @@
-"""The verbs for what a run leaves: predicting and serving with its model."""
+"""The verbs for what a run leaves: its numbers and report, predicting and serving with its model."""
 
 import sys
 from collections.abc import Iterator
@@ -25,6 +25,26 @@ class Form(StrEnum):
     PNG = "png"
 
 
+class Engine(StrEnum):
+    """What computes COCO's numbers."""
+
+    HOTCOCO = "hotcoco"
+    PYCOCOTOOLS = "pycocotools"
+
+
+class Kind(StrEnum):
+    """What is judged."""
+
+    MASKS = "segm"
+    BOXES = "bbox"
+
+
+EngineOption = Annotated[
+    Engine,
+    typer.Option(help="What computes COCO's numbers; pycocotools is the reference, the same and slower."),
+]
+
+
 def _option(name: str, meaning: str, **bounds: Any) -> Any:
     return typer.Option(envvar=f"MASKLINE_SERVE_{name}", help=meaning, **bounds)
 
@@ -42,14 +62,36 @@ def report(
     prepared: Annotated[
         Path | None, typer.Option(help="The prepared data set, if it isn't where it was.")
     ] = None,
+    engine: EngineOption = Engine.HOTCOCO,
 ) -> None:
     """Make a run's numbers and report anew from its predictions, without predicting."""
     from maskline.artifacts import REPORT
     from maskline.components.evaluation.measure import rebuild
 
     path = output or run / REPORT
-    rebuild(run, path, prepared)
+    rebuild(run, path, prepared, engine.value)
     typer.echo(f"report: {path}")
+
+
+@app.command(epilog="Example: `maskline evaluate instances_val2014.json results.json --engine pycocotools`")
+def evaluate(
+    ground_truth: Annotated[Path, typer.Argument(help="COCO's instances JSON.", metavar="GROUND_TRUTH")],
+    results: Annotated[Path, typer.Argument(help="COCO results JSON.", metavar="RESULTS")],
+    kind: Annotated[Kind, typer.Option("--iou-type", help="Judge masks or boxes.")] = Kind.MASKS,
+    image_ids: Annotated[
+        Path | None,
+        typer.Option(help="File with the ids of the pictures that count: a JSON list.", show_default="all"),
+    ] = None,
+    engine: EngineOption = Engine.HOTCOCO,
+) -> None:
+    """Print COCO's twelve numbers of any predictions, in full precision; -1 stands for undefined."""
+    from maskline.coco_forms import read_ids
+    from maskline.metrics import coco_scores
+
+    images = None if image_ids is None else read_ids(image_ids)
+    scores = coco_scores(ground_truth, results, kind.value, images=images, engine=engine.value)
+    for name, value in scores.items():
+        typer.echo(f"{name:<10} {value!r}")
 
 
 @app.command(epilog="Example: `maskline compare runs/first runs/second -o comparison.html`")

@@ -55,6 +55,20 @@ def origin(split: SplitName, findings: Mapping[str, int]) -> str:
     )
 
 
+def beside_validation(metrics: Mapping[str, Any], validation: Mapping[str, float]) -> Table:
+    """The scores of the evaluated split, and those that the best trial had on the validation split."""
+    names = {f"mask_{name}": (f"mask {name}", value) for name, value in metrics["mask"].items()}
+    names |= {f"voc_{name}": (f"VOC {name} of masks", value) for name, value in metrics["voc"].items()}
+    shown = [(text, value, validation[name]) for name, (text, value) in names.items() if name in validation]
+    return Table(
+        columns=[("", ""), ("test", "n"), ("validation", "n"), ("test - validation", "n")],
+        rows=[
+            [text, number(value), number(other), number(value - other) if value >= 0 else "–"]
+            for text, value, other in shown
+        ],
+    )
+
+
 def warnings(metrics: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[str]:
     """What a reader should know before believing the numbers."""
     found = []

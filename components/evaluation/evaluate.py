@@ -12,7 +12,16 @@ import numpy as np
 from maskline.artifacts import BOX_PREDICTIONS, METRICS, PREDICTIONS, SplitName
 from maskline.coco_forms import box_results, mask_results
 from maskline.dataset import PreparedDataset
-from maskline.metrics import UNDEFINED, CocoEvaluation, VocClass, VocScores, primary_name, summarized
+from maskline.metrics import (
+    UNDEFINED,
+    CocoEvaluation,
+    Engine,
+    VocClass,
+    VocScores,
+    coco_evaluation,
+    primary_name,
+    summarized,
+)
 from maskline.scoring import Scoring
 from maskline.settings import TrainingSettings
 from maskline.verdicts import Verdicts
@@ -66,7 +75,11 @@ def write_predictions(
 
 
 def evaluate(
-    folder: Path, dataset: PreparedDataset, split: SplitName, settings: TrainingSettings
+    folder: Path,
+    dataset: PreparedDataset,
+    split: SplitName,
+    settings: TrainingSettings,
+    engine: Engine = "hotcoco",
 ) -> Evaluation:
     """Score predictions at original resolution; zero predictions are scored like any others.
 
@@ -75,6 +88,7 @@ def evaluate(
         dataset: the prepared data set they were made from.
         split: which of its splits.
         settings: of the model; its thresholds and the choice of primary metric.
+        engine: what computes COCO's numbers, see `maskline.metrics.coco_scores`.
 
     Returns:
         What metrics.json holds:
@@ -96,7 +110,9 @@ def evaluate(
     scoring = Scoring(truth, folder / PREDICTIONS)
     iou = settings.validation_iou_threshold
     mask = summarized(scoring.coco("segm", iou_threshold=iou), scoring.names)
-    box = summarized(Scoring(truth, folder / BOX_PREDICTIONS).coco("bbox"), scoring.names)
+    box = coco_evaluation(truth, folder / BOX_PREDICTIONS, "bbox", engine=engine)
+    if engine != "hotcoco":
+        mask = coco_evaluation(truth, folder / PREDICTIONS, engine=engine)
     matched = voc_verdicts(scoring, iou, settings.advanced.voc_matching)
     voc = summarize(matched, scoring.names)
     deployed = summarize(matched.above(settings.box_score_threshold), scoring.names)

@@ -1,6 +1,7 @@
 """Predict, score, report."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from maskline.dataset import PreparedDataset
 from maskline.errors import DataError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.leaderboard import eligible, ranked
+from maskline.metrics import Engine
 from maskline.prediction import predict_pictures
 from maskline.settings import complete
 
@@ -55,7 +57,8 @@ def measure(
     pictures = predict_pictures(detector, data.coco(split), settings)
     write_predictions(results, pictures, settings.advanced.metric_score_threshold)
     records = json.loads((leaderboard / TRIALS).read_text(encoding="utf-8"))
-    write_background(results, job.to_dict(), prepared, described.settings, records)
+    validation = {"epoch": described.epoch, **described.metrics}
+    write_background(results, job.to_dict(), prepared, described.settings, records, validation)
     numbers = rebuild(results, report)
     shown = {f"mask_{name}": value for name, value in numbers["mask"].items() if value >= 0}
     if numbers["primary"]["value"] is not None:
@@ -65,14 +68,27 @@ def measure(
 
 
 def write_background(
-    results: Path, job: dict[str, Any], prepared: Path, settings: dict[str, Any], trials: list[dict[str, Any]]
+    results: Path,
+    job: dict[str, Any],
+    prepared: Path,
+    settings: dict[str, Any],
+    trials: list[dict[str, Any]],
+    validation: Mapping[str, float],
 ) -> None:
     """Write what the report is made of besides numbers and predictions, so that it can be made again."""
-    known = {"job": without_secrets(job), "prepared": str(prepared), "settings": settings, "trials": trials}
+    known = {
+        "job": without_secrets(job),
+        "prepared": str(prepared),
+        "settings": settings,
+        "trials": trials,
+        "validation": dict(validation),
+    }
     (results / EVALUATION).write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
 
 
-def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[str, Any]:
+def rebuild(
+    results: Path, report: Path, prepared: Path | None = None, engine: Engine = "hotcoco"
+) -> dict[str, Any]:
     """Numbers and report from the files of an evaluation, without predicting anew.
 
     Args:
@@ -80,6 +96,7 @@ def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[s
             written there.
         report: HTML file to write.
         prepared: the prepared data set, if it isn't where it was.
+        engine: what computes COCO's numbers.
 
     Returns:
         What metrics.json holds.
@@ -91,7 +108,7 @@ def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[s
     data = PreparedDataset.read(prepared or find_prepared(results, known))
     split = data.evaluation_split
     settings = complete(known["settings"])
-    evaluation = evaluate(results, data, split, settings)
+    evaluation = evaluate(results, data, split, settings, engine)
     write_numbers(results, evaluation.numbers)
     trials = [TrialRecord.from_json(record) for record in known["trials"]]
     write_report(
@@ -103,6 +120,7 @@ def rebuild(results: Path, report: Path, prepared: Path | None = None) -> dict[s
         trials=trials,
         best=next(trial for trial in ranked(trials) if eligible(trial)),
         evaluation=evaluation,
+        validation=known.get("validation", {}),
     )
     return evaluation.numbers
 

@@ -27,6 +27,7 @@ from .choose import choose, picture_scores
 from .describe import (
     COCO_MEANINGS,
     ERROR_MEANINGS,
+    beside_validation,
     class_table,
     data_table,
     findings_table,
@@ -48,6 +49,7 @@ from .show import show
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 SECTIONS = {
     "summary": "Summary",
+    "test": "Test data",
     "data": "Data",
     "sweep": "Sweep",
     "scores": "Scores",
@@ -70,6 +72,7 @@ def write_report(
     trials: Sequence[TrialRecord],
     best: TrialRecord,
     evaluation: Evaluation,
+    validation: Mapping[str, float],
 ) -> None:
     """Write the report as one HTML file: no network, no scripts, pictures inside.
 
@@ -82,6 +85,7 @@ def write_report(
         trials: every trial of the sweep.
         best: the chosen one, as `select` returns it.
         evaluation: of the best trial's model.
+        validation: what the trial measured of it on the validation split, by name, and the epoch.
     """
     metrics, scoring, verdicts = evaluation.numbers, evaluation.scoring, evaluation.verdicts
     analysis = metrics["analysis"]
@@ -93,9 +97,10 @@ def write_report(
     context = {
         "title": job.get("display_name") or job.get("experiment_name") or "Instance segmentation report",
         "subtitle": f"Instance segmentation with {settings.model_name}",
-        "sections": SECTIONS,
+        "sections": {name: text for name, text in SECTIONS.items() if name != "test" or split == "test"},
         "versions": versions(),
         "split": split,
+        "beside_validation": beside_validation(metrics, validation),
         "origin": origin(split, dataset.findings or {}),
         "warnings": warnings(metrics, trials),
         "primary": {"value": metrics["primary"]["value"], "label": label, "interval": analysis["interval"]},

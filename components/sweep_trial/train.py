@@ -72,6 +72,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         _start(model, settings, data.classes)
     if settings.advanced.torch_compile:
         model.get_submodule("backbone").compile(dynamic=True)
+    measured = settings.validation_metric_type != "none"
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)
     gradients = Gradients(model, precision, spec.seed, progress.most)
@@ -112,7 +113,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
 
             over = late or progress.epoch == settings.number_of_epochs
             metrics: dict[str, float] = {}
-            if over or progress.epoch % settings.evaluation_frequency == 0:
+            if over or (measured and progress.epoch % settings.evaluation_frequency == 0):
                 metrics = evaluate(judged, data, settings, precision, spec.seed, team)
             with stop.held():
                 progress.seconds += watch.lap()

@@ -146,4 +146,4 @@ def prepare_report(folder: Path) -> None:
         ).to_json()
         for number in range(50)
     ]
-    write_background(folder, {"display_name": "bench"}, folder, {}, trials)
+    write_background(folder, {"display_name": "bench"}, folder, {}, trials, {})

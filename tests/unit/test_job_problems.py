@@ -122,6 +122,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"sweep": {"sampling_algorithm": "random", "warm_start_from": "first"}, "search_space": [{}]},
         "only bayesian sampling learns from former trials, and sampling_algorithm is random",
     ),
+    "a policy without scores": (
+        {
+            "sweep": {"sampling_algorithm": "random", "early_termination": {"type": "median_stopping"}},
+            "search_space": [{}],
+            "training_parameters": {"validation_metric_type": "none"},
+        },
+        "sweep.early_termination has nothing to go by: validation_metric_type=none",
+    ),
+    "patience without scores": (
+        {"training_parameters": {"validation_metric_type": "none", "early_stopping": True}},
+        "early_stopping=true has nothing to go by",
+    ),
     "nothing to sweep": ({"sweep": {"sampling_algorithm": "random"}}, "search_space is missing"),
     "wrong metric": (
         {"primary_metric": "accuracy"},

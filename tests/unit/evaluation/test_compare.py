@@ -54,7 +54,7 @@ def run(folder, prepared, lost, settings):
     write_predictions(folder, pictures, 0.001)
     trial = TrialRecord(0, "complete", 0.5, 1, {}, 1, 1, 5.0, curve=((1, 0.5),))
     job = {"display_name": HOSTILE, "environment_variables": {"TOKEN": "top-secret"}}
-    write_background(folder, job, prepared, settings, [trial.to_json()])
+    write_background(folder, job, prepared, settings, [trial.to_json()], {})
     return folder
 
 

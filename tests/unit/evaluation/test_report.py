@@ -107,6 +107,7 @@ def write(dataset, predictions, split="test", trials=TRIALS):
         trials=trials,
         best=trials[0],
         evaluation=evaluate(path.parent, dataset, split, settings),
+        validation={"epoch": 2, "mask_AP50": 0.75, "mask_AP_small": 0.1},
     )
     return path.read_text(encoding="utf-8")
 
@@ -175,6 +176,17 @@ def test_validation_numbers_are_called_so(dataset):
     text = Page(write(dataset, [], "validation")).text
     assert "The numbers come from the validation split, by which the best trial" in text
     assert "The model detected nothing on this split." in text
+
+
+def test_test_scores_stand_beside_those_of_the_validation_split(html, dataset):
+    assert 'id="test"' in html
+    text = Page(html).text
+    shown = text[text.index("test - validation") :]
+    ours = evaluate(dataset.path / "out", dataset, "test", complete({})).numbers["mask"]["AP50"]
+    assert f"{ours:.3f}" in shown[:300]
+    assert "0.750" in shown[:300]
+    assert f"{ours - 0.75:.3f}" in shown[:300]
+    assert 'id="test"' not in write(dataset, [], split="validation")
 
 
 def test_scores_below_the_deployed_threshold_are_said_to_be(dataset):

@@ -488,6 +488,7 @@ ROWS: dict[str, tuple[int, Callable[..., Any], Effects]] = {
             ({"advanced_settings": {"primary_iou": "0.50:0.95"}}, {"score": 0.3, "mask_AP": 0.3}),
             ({"validation_metric_type": "voc"}, {"score": 1.0, "voc_mAP": 1.0}),
             ({"validation_metric_type": "coco_voc"}, {"score": 1.0, "mask_AP": 0.3, "voc_mAP": 1.0}),
+            ({"validation_metric_type": "none"}, {"score": 1.0, "mask_AP": 0.3}),  # of the last epoch alone
         ],
     ),
     "log_training_metrics": (
@@ -526,6 +527,12 @@ def test_the_effect(name: str, trained: Train, tiny_prepared: Path, tmp_path: Pa
         assert found == (pytest.approx(expected) if isinstance(expected, float) else expected), chosen
         seen.append(found)
     assert any(found != seen[0] for found in seen[1:]), "the values make no difference"
+
+
+def test_without_metrics_the_last_epoch_is_measured_and_is_the_model(trained: Train) -> None:
+    run = trained(number_of_epochs=3, validation_metric_type="none")
+    assert [line["epoch"] for line in run.lines if "score" in line] == [3]
+    assert run.best == [3]
 
 
 def test_the_backbone_is_compiled_only_if_asked_for(trained: Train, monkeypatch: pytest.MonkeyPatch) -> None:
