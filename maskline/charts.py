@@ -6,14 +6,19 @@ Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind people tell
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean
 from typing import Any, Literal
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from .artifacts import TrialRecord
@@ -293,12 +298,26 @@ def _short(value: Any) -> str:
 
 
 def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
-    """A figure as a file: PNG of 150 dots an inch, or SVG with its letters as outlines."""
+    """A figure as a file: PNG of 150 dots an inch, or SVG with its letters as outlines.
+
+    Where matplotlib's font lacks a letter, as those of Chinese, all letters of an SVG are text, for which the
+    browser has its fonts.
+    """
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     metadata = {"Date": None} if form == "svg" else None
-    figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
+    letters = {letter for text in figure.findobj(Text) for letter in text.get_text() if letter.isprintable()}
+    kind = "path" if letters <= _drawable() else "none"
+    with matplotlib.rc_context({"svg.fonttype": kind}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
     return buffer.getvalue()
+
+
+@cache
+def _drawable() -> set[str]:
+    """The letters that matplotlib's font has."""
+    return {chr(code) for code in get_font(findfont("DejaVu Sans")).get_charmap()}
 
 
 def _figure(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:

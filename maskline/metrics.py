@@ -115,7 +115,9 @@ def coco_scores(
         DataError: predictions for pictures or classes that the ground truth doesn't have, scores that
             aren't numbers, masks that are missing or of another size than the picture.
     """
-    return coco_evaluation(ground_truth, predictions, kind, images=images, engine=engine).summary
+    return _means(
+        _arrays(Scoring(ground_truth, predictions, images), ground_truth, predictions, kind, engine)
+    )
 
 
 def per_class(
@@ -135,12 +137,22 @@ def coco_evaluation(
 ) -> CocoEvaluation:
     """The twelve numbers and those by class, in one go. Arguments and errors: see `coco_scores`."""
     scoring = Scoring(ground_truth, predictions, images)
+    return summarized(_arrays(scoring, ground_truth, predictions, kind, engine), scoring.names)
+
+
+def _arrays(
+    scoring: Scoring,
+    ground_truth: GroundTruth | Path,
+    predictions: Predictions | Path,
+    kind: Kind,
+    engine: Engine,
+) -> CocoArrays:
     if engine == "hotcoco":
-        return summarized(scoring.coco(kind), scoring.names)
+        return scoring.coco(kind)
     from .coco_reference import coco_arrays
 
     scoring.need(kind)
-    return summarized(coco_arrays(ground_truth, predictions, kind, images), scoring.names)
+    return coco_arrays(ground_truth, predictions, kind, scoring.images)
 
 
 def summarized(arrays: CocoArrays, names: Mapping[int, str]) -> CocoEvaluation:

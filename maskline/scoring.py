@@ -154,6 +154,11 @@ class Scoring:
             truths = [self._truth.ann_to_rle(annotation) for annotation in self._truth.load_anns(objects)]
         return truths, [result["segmentation"] for result in results]
 
+    def object_areas(self, objects: Sequence[int]) -> NDArray[np.int64]:
+        """(n,) pixels of the masks of objects by their ids, whatever their annotations say."""
+        masks, _ = self.masks(objects, [])
+        return np.asarray(rle.area(masks), dtype=np.int64).reshape(-1)
+
     def need(self, kind: Kind) -> None:
         """Refuse to judge masks where a prediction has none."""
         if kind == "segm" and not self._masked.all():

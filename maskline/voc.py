@@ -13,6 +13,7 @@ detection which lies inside one more than it overlaps its object doesn't count.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ MOST = 100
 """How many detections of a class in a picture COCO's matching looks at."""
 MARGIN = 2.0
 """Pixels by which an annotated box may miss its mask."""
+ROUNDING = 1e-3
+"""Of a pixel: far more than products of areas and thresholds are rounded by."""
+GROUPS_AT_ONCE = 1000
 
 Matching = Literal["voc", "azure"]
 
@@ -109,7 +113,10 @@ def voc_verdicts(scoring: Scoring, iou_threshold: float = 0.5, matching: Matchin
     verdict, found = base.verdict.copy(), base.found.copy()
     odd = base.objects.crowd | base.objects.difficult
     # COCO looks at MOST detections; beyond them, where there is no object either, all are false.
-    verdict[(verdict == IGNORED) & np.isin(base.image_id, scoring.images)] = FALSE
+    there = np.flatnonzero((verdict == IGNORED) & np.isin(base.image_id, scoring.images))
+    crowd = base.objects.crowd
+    crowds = _keys(scoring, base.objects.image_id[crowd], base.objects.category_id[crowd])
+    verdict[there[~np.isin(_keys(scoring, base.image_id[there], base.category_id[there]), crowds)]] = FALSE
     with uncollected():
         places, best, overlap, crowded = _nearest(scoring, base, iou_threshold, matching)
     reached = overlap >= iou_threshold
@@ -132,8 +139,9 @@ def _nearest(
     """
     none: list[Any] = [np.zeros(0, dtype=np.int64)]
     places, best, overlap, crowded = none[:], none[:], [np.zeros(0)], [np.zeros(0)]
-    for chosen, objects in _doubtful(scoring, base, threshold):
-        truths, masks = scoring.masks(base.objects.id[objects].tolist(), chosen.tolist())
+    for chosen, objects, masks, truths in _with_masks(
+        scoring, base, _doubtful(scoring, base, threshold, matching)
+    ):
         crowd = base.objects.crowd[objects]
         shares = np.asarray(primitives.mask_iou(masks, truths, crowd.tolist()))
         inside = np.zeros(len(chosen))
@@ -149,10 +157,29 @@ def _nearest(
     return np.concatenate(places), np.concatenate(best), np.concatenate(overlap), np.concatenate(crowded)
 
 
-def _doubtful(
-    scoring: Scoring, base: Verdicts, threshold: float
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Groups that COCO's matching may judge otherwise: places of detections by falling score, of objects."""
+Group = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""A class in a picture: places of its detections by falling score, indices of its objects."""
+
+
+def _with_masks(
+    scoring: Scoring, base: Verdicts, groups: Iterator[Group]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], list[Any], list[Any]]]:
+    """Groups with the masks of their detections and objects, looked up for many groups at a time."""
+    while some := list(islice(groups, GROUPS_AT_ONCE)):
+        objects = np.concatenate([group[1] for group in some])
+        places = np.concatenate([group[0] for group in some])
+        truths, masks = scoring.masks(base.objects.id[objects].tolist(), places.tolist())
+        truth, mask = 0, 0
+        for chosen, own in some:
+            yield chosen, own, masks[mask : mask + len(chosen)], truths[truth : truth + len(own)]
+            truth, mask = truth + len(own), mask + len(chosen)
+
+
+def _doubtful(scoring: Scoring, base: Verdicts, threshold: float, matching: Matching) -> Iterator[Group]:
+    """Groups that COCO's matching may judge otherwise.
+
+    With a crowd region: where a detection finds its object taken, and COCO would go on to the region.
+    """
     objects = base.objects
     there = np.flatnonzero(np.isin(base.image_id, scoring.images))
     keys = _keys(scoring, base.image_id[there], base.category_id[there])
@@ -163,13 +190,20 @@ def _doubtful(
     object_keys = object_keys[object_order]
     groups, first, detections = np.unique(keys, return_index=True, return_counts=True)
     start, end = (np.searchsorted(object_keys, groups, side) for side in ("left", "right"))
-    odd = (objects.crowd | objects.difficult)[object_order]
-    doubtful = (np.isin(groups, object_keys[odd]) | (detections > MOST)) & (end > start)
+    crowd, difficult = objects.crowd[object_order], objects.difficult[object_order]
+    crowded = np.isin(groups, object_keys[crowd])
+    if matching == "voc":
+        crowded &= (detections > 1) & np.isin(groups, object_keys[~crowd])
+    doubtful = crowded | (np.isin(groups, object_keys[difficult]) | (detections > MOST)) & (end > start)
     several = (detections > 1) & (end - start > 1)
     if threshold < 0.5:
         doubtful |= several
     else:
-        crossing = np.isin(groups, object_keys[_crossing(objects, object_order, object_keys)])
+        pairs = _crossing(objects, object_order, object_keys)
+        sorted_out = np.isin(object_keys[pairs[0]], groups[several & ~doubtful])
+        pairs = pairs[:, sorted_out]
+        both = _reachable(scoring, base, threshold, object_order[pairs], object_keys[pairs[0]], places, keys)
+        crossing = np.isin(groups, object_keys[pairs[0, both]])
         doubtful |= several & (crossing | np.isin(groups, keys[_halves(scoring, base, places)]))
     for group in np.flatnonzero(doubtful):
         chosen = places[first[group] : first[group] + detections[group]]
@@ -183,22 +217,47 @@ def _keys(scoring: Scoring, image_id: NDArray[np.int64], category_id: NDArray[np
     )
 
 
-def _crossing(objects: Objects, order: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether an object's box comes near that of another of its group; order sorts objects by group.
+def _crossing(objects: Objects, order: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(2, n): pairs of objects of a group whose boxes come near each other; order sorts objects by group.
 
     From an IoU of 0.5 on, two objects can only both be reached by a detection if they overlap each other:
     each holds half of it or more. What is left is the detection that is exactly two halves (`_halves`).
     """
     box = objects.box[order]
     low, high = box[:, :2] - MARGIN / 2, box[:, :2] + box[:, 2:] + MARGIN / 2
-    found = np.zeros(len(order), dtype=bool)
+    found = [np.zeros((2, 0), dtype=np.int64)]
     step = 1
-    while (pairs := np.flatnonzero(keys[step:] == keys[:-step])).size:
-        others = pairs + step
-        near = np.all((low[pairs] <= high[others]) & (low[others] <= high[pairs]), axis=1)
-        found[pairs] |= near
+    while (one := np.flatnonzero(keys[step:] == keys[:-step])).size:
+        other = one + step
+        near = np.all((low[one] <= high[other]) & (low[other] <= high[one]), axis=1)
+        found.append(np.stack([one[near], other[near]]))
         step += 1
-    return found
+    return np.concatenate(found, axis=1)
+
+
+def _reachable(
+    scoring: Scoring,
+    base: Verdicts,
+    threshold: float,
+    pairs: NDArray[np.int64],
+    pair_keys: NDArray[np.int64],
+    places: NDArray[np.int64],
+    keys: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Whether a detection of their group is of a size at which it can reach both objects of a pair.
+
+    At an IoU of t neither mask has less than t times the other's pixels.
+    """
+    used, back = np.unique(pairs, return_inverse=True)
+    areas = scoring.object_areas(base.objects.id[used].tolist())[back.reshape(pairs.shape)]
+    least = np.ceil(areas.max(axis=0) * threshold - ROUNDING).astype(np.int64)
+    most = np.floor(areas.min(axis=0) / threshold + ROUNDING).astype(np.int64)
+    found = scoring.area[places].astype(np.int64)
+    span = max(int(found.max(initial=0)), int(most.max(initial=0))) + 1
+    sizes = np.sort(keys * span + found)
+    since = np.searchsorted(sizes, pair_keys * span + least, side="left")
+    to = np.searchsorted(sizes, pair_keys * span + most, side="right")
+    return np.asarray((least <= most) & (to > since))
 
 
 def _halves(scoring: Scoring, base: Verdicts, places: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -128,3 +128,10 @@ def test_pictures_of_a_sweep_can_be_read(trials):
         early_termination(trials, best, "AP"),
     ):
         ET.fromstring(render(figure, "svg"))
+
+
+def test_letters_that_the_font_lacks_are_left_to_the_browser():
+    chinese = TrialRecord(0, "complete", 0.4, 2, {"optimizer": "中文"}, curve=((1, 0.2),))
+    drawn = render(parallel_coordinates([chinese, BETTER], BETTER, "mask AP"), "svg").decode()
+    assert "中文</text>" in drawn
+    assert "</text>" not in render(score_bars([GOOD, BETTER], BETTER, "mask AP"), "svg").decode()

@@ -1,16 +1,20 @@
 """Predictions of a model on prepared pictures."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools import mask as rle
 
+from maskline.components.evaluation.evaluate import write_predictions
 from maskline.dataset import PreparedDataset
 from maskline.models import build_model
 from maskline.pictures import open_upright
-from maskline.prediction import predict
+from maskline.prediction import predict, predict_pictures
 from maskline.settings import complete
 
 SETTINGS = {
@@ -53,3 +57,30 @@ def test_predictions_are_what_the_model_pastes_on_each_picture_alone(coco: dict)
             other = rle.decode(one["segmentation"])
             # In a batch the last bit may differ, and with it a pixel that lies on the threshold.
             assert (pasted != other).mean() < 0.002
+
+
+def peak(work: Callable[[], None]) -> float:
+    """The most memory, in MiB, that this process had while it worked."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    work()
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux only")
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+    Image.effect_noise((1000, 800), 60).convert("RGB").save(tmp_path / "noise.png")
+    image = {"file_name": str(tmp_path / "noise.png"), "height": 800, "width": 1000}
+    settings = complete({**SETTINGS, "box_detections_per_image": 3})
+    model = build_model(settings, 2)
+
+    def evaluate(pictures: int) -> None:
+        coco = {"images": [{"id": n, **image} for n in range(pictures)], "annotations": []}
+        found = predict_pictures(model, coco, settings, device=torch.device("cpu"))
+        write_predictions(tmp_path, found, 0.0)
+        assert (tmp_path / "predictions.json").stat().st_size > 50 * pictures
+
+    evaluate(4)
+    few, many = peak(lambda: evaluate(4)), peak(lambda: evaluate(24))
+    # Twenty pictures more have 46 MiB of pixels.
+    assert many - few < 12

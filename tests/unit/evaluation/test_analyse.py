@@ -83,6 +83,55 @@ def test_kinds_of_error(analysis):
     assert errors["kinds"]["localisation"]["gain"] == pytest.approx(50 / 101 * 2 / 3 / 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "objects", "found", "base", "mended"),
+    [
+        # F, hit of the cat: precision 1/2 everywhere; the dog unfound. Called a dog, it is a hit.
+        (
+            "class",
+            [thing(0, 10), thing(40, 10, DOG)],
+            [thing(40, 10, score=0.9), thing(0, 10, score=0.8)],
+            (0.5 + 0) / 2,
+            1.0,
+        ),
+        # The same with an IoU of 0.4: no change makes it right, so it only goes, and the dog is missed.
+        (
+            "class and localisation",
+            [thing(0, 10), thing(40, 10, DOG)],
+            [thing(40, 4, score=0.9), thing(0, 10, score=0.8)],
+            (0.5 + 0) / 2,
+            (1.0 + 0) / 2,
+        ),
+        # F, hit. In its place it is a hit.
+        (
+            "localisation",
+            [thing(0, 10), thing(40, 10)],
+            [thing(40, 4, score=0.9), thing(0, 10, score=0.8)],
+            51 / 101 * 0.5,
+            1.0,
+        ),
+        # Hit, F, hit: 1 up to recall 1/2, then 2/3.
+        (
+            "duplicate",
+            [thing(0, 10), thing(40, 10)],
+            [thing(0, 10, score=0.9), thing(0, 9, score=0.8), thing(40, 10, score=0.7)],
+            (51 + 50 * 2 / 3) / 101,
+            1.0,
+        ),
+        ("background", [thing(0, 10)], [thing(70, 9, score=0.9), thing(0, 10, score=0.8)], 0.5, 1.0),
+        # One of two found; without the other there is nothing left to find.
+        ("missed", [thing(0, 10), thing(40, 10)], [thing(0, 10, score=0.9)], 51 / 101, 1.0),
+    ],
+)
+def test_what_mending_a_kind_would_give(kind, objects, found, base, mended):
+    scoring = Scoring(TRUTH | {"annotations": objects}, found)
+    errors = analyse(scoring, scoring.verdicts(0.5), TrainingSettings())["errors"]
+    also = {"missed": 1} if kind == "class and localisation" else {}
+    assert {name: one["count"] for name, one in errors["kinds"].items() if one["count"]} == {kind: 1} | also
+    assert errors["base"] == pytest.approx(base)
+    assert errors["kinds"][kind]["gain"] == pytest.approx(mended - base)
+
+
 def test_the_best_threshold(analysis):
     # All: hit, false, false, false, false, hit, hit; of five objects. F1 at the last: 2 * 3 / (7 + 5).
     assert analysis["thresholds"]["all"] == {"score": 0.05, "f1": pytest.approx(0.5)}

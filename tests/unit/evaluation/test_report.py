@@ -16,6 +16,7 @@ from maskline.components.evaluation.evaluate import evaluate, write_predictions
 from maskline.components.evaluation.report import write_report
 from maskline.dataset import PreparedDataset
 from maskline.settings import complete
+from tests.browser import look
 
 CHARTS = 9
 HOSTILE = "<script>alert('x')</script>"
@@ -201,3 +202,15 @@ def test_a_lost_picture_is_named(dataset):
     page = Page(write(dataset, []))
     assert "The picture can't be opened:" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == CHARTS + 2 * 2
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_in_a_browser(html, dataset, width, dark):
+    seen = look(dataset.path / "out/report.html", width, dark=dark)
+    assert seen.requests == [(dataset.path / "out/report.html").as_uri()]
+    assert seen.complaints == []
+    assert seen.pictures
+    assert all(complete and own > 0 and boxes for complete, own, boxes in seen.pictures)
+    assert seen.overflow == 0
+    assert "test - validation" in seen.text
