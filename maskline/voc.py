@@ -13,7 +13,6 @@ detection which lies inside one more than it overlaps its object doesn't count.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +29,9 @@ MOST = 100
 """How many detections of a class in a picture COCO's matching looks at."""
 MARGIN = 2.0
 """Pixels by which an annotated box may miss its mask."""
-ROUNDING = 1e-3
-"""Of a pixel: far more than products of areas and thresholds are rounded by."""
-GROUPS_AT_ONCE = 1000
+PAIRS = 500_000
+"""How many pairs of a detection and an object are looked at in one go."""
+ROUNDING = 1e-9
 
 Matching = Literal["voc", "azure"]
 
@@ -112,11 +111,12 @@ def voc_verdicts(scoring: Scoring, iou_threshold: float = 0.5, matching: Matchin
     base = scoring.verdicts(iou_threshold)
     verdict, found = base.verdict.copy(), base.found.copy()
     odd = base.objects.crowd | base.objects.difficult
-    # COCO looks at MOST detections; beyond them, where there is no object either, all are false.
-    there = np.flatnonzero((verdict == IGNORED) & np.isin(base.image_id, scoring.images))
-    crowd = base.objects.crowd
-    crowds = _keys(scoring, base.objects.image_id[crowd], base.objects.category_id[crowd])
-    verdict[there[~np.isin(_keys(scoring, base.image_id[there], base.category_id[there]), crowds)]] = FALSE
+    # COCO looks at MOST detections; where there is no object, those beyond are false like the others.
+    alone = np.isin(base.image_id, scoring.images) & ~np.isin(
+        _keys(scoring, base.image_id, base.category_id),
+        _keys(scoring, base.objects.image_id, base.objects.category_id),
+    )
+    verdict[alone] = FALSE
     with uncollected():
         places, best, overlap, crowded = _nearest(scoring, base, iou_threshold, matching)
     reached = overlap >= iou_threshold
@@ -139,9 +139,8 @@ def _nearest(
     """
     none: list[Any] = [np.zeros(0, dtype=np.int64)]
     places, best, overlap, crowded = none[:], none[:], [np.zeros(0)], [np.zeros(0)]
-    for chosen, objects, masks, truths in _with_masks(
-        scoring, base, _doubtful(scoring, base, threshold, matching)
-    ):
+    for chosen, objects in _doubtful(scoring, base, threshold):
+        truths, masks = scoring.masks(base.objects.id[objects].tolist(), chosen.tolist())
         crowd = base.objects.crowd[objects]
         shares = np.asarray(primitives.mask_iou(masks, truths, crowd.tolist()))
         inside = np.zeros(len(chosen))
@@ -157,28 +156,13 @@ def _nearest(
     return np.concatenate(places), np.concatenate(best), np.concatenate(overlap), np.concatenate(crowded)
 
 
-Group = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""A class in a picture: places of its detections by falling score, indices of its objects."""
+def _doubtful(
+    scoring: Scoring, base: Verdicts, threshold: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Groups that COCO's matching may judge otherwise: places of detections by falling score, of objects.
 
-
-def _with_masks(
-    scoring: Scoring, base: Verdicts, groups: Iterator[Group]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], list[Any], list[Any]]]:
-    """Groups with the masks of their detections and objects, looked up for many groups at a time."""
-    while some := list(islice(groups, GROUPS_AT_ONCE)):
-        objects = np.concatenate([group[1] for group in some])
-        places = np.concatenate([group[0] for group in some])
-        truths, masks = scoring.masks(base.objects.id[objects].tolist(), places.tolist())
-        truth, mask = 0, 0
-        for chosen, own in some:
-            yield chosen, own, masks[mask : mask + len(chosen)], truths[truth : truth + len(own)]
-            truth, mask = truth + len(own), mask + len(chosen)
-
-
-def _doubtful(scoring: Scoring, base: Verdicts, threshold: float, matching: Matching) -> Iterator[Group]:
-    """Groups that COCO's matching may judge otherwise.
-
-    With a crowd region: where a detection finds its object taken, and COCO would go on to the region.
+    It may where a detection can reach two objects or more, where an object is `difficult`, and where there
+    are more detections than COCO looks at.
     """
     objects = base.objects
     there = np.flatnonzero(np.isin(base.image_id, scoring.images))
@@ -190,24 +174,16 @@ def _doubtful(scoring: Scoring, base: Verdicts, threshold: float, matching: Matc
     object_keys = object_keys[object_order]
     groups, first, detections = np.unique(keys, return_index=True, return_counts=True)
     start, end = (np.searchsorted(object_keys, groups, side) for side in ("left", "right"))
-    crowd, difficult = objects.crowd[object_order], objects.difficult[object_order]
-    crowded = np.isin(groups, object_keys[crowd])
-    if matching == "voc":
-        crowded &= (detections > 1) & np.isin(groups, object_keys[~crowd])
-    doubtful = crowded | (np.isin(groups, object_keys[difficult]) | (detections > MOST)) & (end > start)
-    several = (detections > 1) & (end - start > 1)
-    if threshold < 0.5:
-        doubtful |= several
-    else:
-        pairs = _crossing(objects, object_order, object_keys)
-        sorted_out = np.isin(object_keys[pairs[0]], groups[several & ~doubtful])
-        pairs = pairs[:, sorted_out]
-        both = _reachable(scoring, base, threshold, object_order[pairs], object_keys[pairs[0]], places, keys)
-        crossing = np.isin(groups, object_keys[pairs[0, both]])
-        doubtful |= several & (crossing | np.isin(groups, keys[_halves(scoring, base, places)]))
-    for group in np.flatnonzero(doubtful):
-        chosen = places[first[group] : first[group] + detections[group]]
-        yield chosen, object_order[start[group] : end[group]]
+    odd = np.isin(groups, object_keys[objects.difficult[object_order]]) | (detections > MOST)
+    doubtful = odd & (end > start)
+    several = ~doubtful & (end - start > 1)
+    group = np.repeat(np.arange(len(groups)), np.where(several, detections, 0))
+    detection = places[np.flatnonzero(np.repeat(several, detections))]
+    torn = _torn(scoring, objects, detection, object_order, start[group], end[group], threshold)
+    doubtful[group[torn]] = True
+    for index in np.flatnonzero(doubtful):
+        chosen = places[first[index] : first[index] + detections[index]]
+        yield chosen, object_order[start[index] : end[index]]
 
 
 def _keys(scoring: Scoring, image_id: NDArray[np.int64], category_id: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -217,55 +193,55 @@ def _keys(scoring: Scoring, image_id: NDArray[np.int64], category_id: NDArray[np
     )
 
 
-def _crossing(objects: Objects, order: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(2, n): pairs of objects of a group whose boxes come near each other; order sorts objects by group.
-
-    From an IoU of 0.5 on, two objects can only both be reached by a detection if they overlap each other:
-    each holds half of it or more. What is left is the detection that is exactly two halves (`_halves`).
-    """
-    box = objects.box[order]
-    low, high = box[:, :2] - MARGIN / 2, box[:, :2] + box[:, 2:] + MARGIN / 2
-    found = [np.zeros((2, 0), dtype=np.int64)]
-    step = 1
-    while (one := np.flatnonzero(keys[step:] == keys[:-step])).size:
-        other = one + step
-        near = np.all((low[one] <= high[other]) & (low[other] <= high[one]), axis=1)
-        found.append(np.stack([one[near], other[near]]))
-        step += 1
-    return np.concatenate(found, axis=1)
-
-
-def _reachable(
+def _torn(
     scoring: Scoring,
-    base: Verdicts,
+    objects: Objects,
+    detection: NDArray[np.int64],
+    order: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
     threshold: float,
-    pairs: NDArray[np.int64],
-    pair_keys: NDArray[np.int64],
-    places: NDArray[np.int64],
-    keys: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Whether a detection of their group is of a size at which it can reach both objects of a pair.
+    """Whether a detection might reach two objects among order[start:end]; all but `order` are (n,).
 
-    At an IoU of t neither mask has less than t times the other's pixels.
+    Masks can share no more than their boxes do, nor more than the smaller one has. Boxes are looked at
+    first, since areas are those of the masks, not those that somebody annotated, and have to be counted.
     """
-    used, back = np.unique(pairs, return_inverse=True)
-    areas = scoring.object_areas(base.objects.id[used].tolist())[back.reshape(pairs.shape)]
-    least = np.ceil(areas.max(axis=0) * threshold - ROUNDING).astype(np.int64)
-    most = np.floor(areas.min(axis=0) / threshold + ROUNDING).astype(np.int64)
-    found = scoring.area[places].astype(np.int64)
-    span = max(int(found.max(initial=0)), int(most.max(initial=0))) + 1
-    sizes = np.sort(keys * span + found)
-    since = np.searchsorted(sizes, pair_keys * span + least, side="left")
-    to = np.searchsorted(sizes, pair_keys * span + most, side="right")
-    return np.asarray((least <= most) & (to > since))
+    torn = np.zeros(len(detection), dtype=bool)
+    most = max(1, PAIRS // max(1, int((end - start).max(initial=1))))
+    for part in range(0, len(detection), most):
+        rows = np.arange(part, min(part + most, len(detection)))
+        for known in (False, True):
+            row, thing = _pairs(rows, order, start[rows], end[rows])
+            area = scoring.area[detection[row]]
+            shared = np.minimum(_overlap(scoring.box[detection[row]], objects.box[thing]), area)
+            other = shared
+            if known:
+                different, where = np.unique(thing, return_inverse=True)
+                other = scoring.mask_areas(objects.id[different].tolist())[where]
+                shared = np.minimum(shared, other)
+            union = np.where(objects.crowd[thing], area, area + other - shared)
+            reached = shared >= (threshold - ROUNDING) * union
+            rows = np.flatnonzero(np.bincount(row[reached], minlength=len(detection)) > 1)
+        torn[rows] = True
+    return torn
 
 
-def _halves(scoring: Scoring, base: Verdicts, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a hit has exactly twice the area of its object, so that its IoU may be 0.5 with another too."""
-    order = np.argsort(base.objects.id)
-    index = np.searchsorted(base.objects.id[order], base.found[places]).clip(max=max(len(order) - 1, 0))
-    areas = base.objects.area[order][index] if len(order) else np.zeros(len(places))
-    return (base.found[places] > 0) & (np.abs(scoring.area[places] - 2 * areas) <= 1)
+def _pairs(
+    rows: NDArray[np.int64], order: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each of the rows with each of its objects order[start:end]."""
+    count = end - start
+    row = np.repeat(rows, count)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    return row, order[np.repeat(start, count) + within]
+
+
+def _overlap(box: NDArray[np.float64], annotated: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixels that boxes (n, 4) share; the annotated ones may miss their masks by MARGIN."""
+    low = np.maximum(box[:, :2], annotated[:, :2] - MARGIN)
+    high = np.minimum(box[:, :2] + box[:, 2:], annotated[:, :2] + annotated[:, 2:] + MARGIN)
+    return np.asarray((high - low).clip(min=0).prod(axis=1))
 
 
 def _class_scores(found: Verdicts, objects: int) -> VocClass:

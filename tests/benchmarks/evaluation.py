@@ -20,7 +20,7 @@ from .harness import Figure
 
 HEIGHT, WIDTH = 480, 640
 CLASSES = 80
-ROUNDS = 3
+ROUNDS = 5
 
 
 def measure() -> Iterator[Figure]:
