@@ -72,10 +72,13 @@ def entangled(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     masks = [shape(random) for _ in range(random.integers(0, 12))]
     objects, found = [], []
     for number, mask in enumerate(masks, start=1):
+        crowd = random.random() < 0.25
+        if crowd:
+            mask[3:20, 2:25] = 1
         thing = {"id": number, "segmentation": encoded(mask), "bbox": rle.toBbox(encoded(mask)).tolist()}
         # What was annotated as area and as a box of a prediction is no measure of the masks.
         thing["area"] = float(mask.sum()) * (0.9 if random.random() < 0.3 else 1)
-        odd = {"iscrowd": int(random.random() < 0.25), "difficult": int(random.random() < 0.15)}
+        odd = {"iscrowd": int(crowd), "difficult": int(random.random() < 0.15)}
         objects.append({**thing, **place(), **odd})
     for _ in range(random.integers(0, 25)):
         mask = masks[random.integers(len(masks))] if masks and random.random() < 0.6 else shape(random)
