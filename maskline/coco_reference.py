@@ -21,12 +21,11 @@ def coco_arrays(
     images: Collection[int] | None = None,
 ) -> CocoArrays:
     """What pycocotools accumulates. Arguments as of `Scoring`, which is also the one that checks them."""
-    truth = _read(ground_truth)
+    truth = _chosen(_read(ground_truth), images)
     results = (mask_results if kind == "segm" else box_results)(_read(predictions))
     evaluator = COCOeval(_index(truth, _objects(truth)), None, kind)
-    evaluator.cocoDt = _index(truth, _detections(results))
-    if images is not None:
-        evaluator.params.imgIds = sorted(set(images))
+    there = {image["id"] for image in truth["images"]}
+    evaluator.cocoDt = _index(truth, _detections([one for one in results if one["image_id"] in there]))
     for step in (COCOeval.evaluate, COCOeval.accumulate):
         _silent(step)(evaluator)
     return CocoArrays(evaluator.eval["precision"], evaluator.eval["recall"])
@@ -34,6 +33,18 @@ def coco_arrays(
 
 def _read(data: Any) -> Any:
     return json.loads(data.read_text(encoding="utf-8")) if isinstance(data, Path) else data
+
+
+def _chosen(ground_truth: GroundTruth, images: Collection[int] | None) -> GroundTruth:
+    """The part of a ground truth that counts, so that no other polygon is drawn."""
+    if images is None:
+        return ground_truth
+    wanted = set(images)
+    return {
+        "images": [image for image in ground_truth["images"] if image["id"] in wanted],
+        "annotations": [one for one in ground_truth["annotations"] if one["image_id"] in wanted],
+        "categories": ground_truth["categories"],
+    }
 
 
 def _index(ground_truth: GroundTruth, annotations: list[dict[str, Any]]) -> Any:
@@ -69,6 +80,8 @@ def _detections(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if "bbox" in found:
             found["area"] = found["bbox"][2] * found["bbox"][3]
         else:
+            mask = found["segmentation"]
+            found["segmentation"] = as_rle(mask, *mask["size"])
             found["area"] = rle.area(found["segmentation"])
             found["bbox"] = rle.toBbox(found["segmentation"]).tolist()
         found |= {"id": number, "iscrowd": 0}

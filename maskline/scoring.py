@@ -5,14 +5,8 @@ every kind) in a fraction of its time and memory. Files go in without passing th
 are taken a few at a time, so that memory is that of the masks, not of a table of classes by pictures.
 """
 
-import gc
-import math
-import mmap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,21 +15,16 @@ from hotcoco import COCO, COCOeval
 from hotcoco import mask as rle
 from numpy.typing import NDArray
 
+from .coco_columns import RECORDS_AT_ONCE, check, objects_of, refusal, result_columns, uncollected
 from .coco_forms import GroundTruth, Predictions, as_rle
 from .errors import DataError
-from .verdicts import FALSE, HIT, IGNORED, Objects, Verdicts
+from .verdicts import FALSE, HIT, IGNORED, Verdicts
 
 Kind = Literal["segm", "bbox"]
-Record = Mapping[str, Any]
 
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """COCO's IoU thresholds."""
 CLASSES_AT_ONCE = 10
-RECORDS_AT_ONCE = 1000
-RESULT = itemgetter("image_id", "category_id", "score", "area")
-ANNOTATION = itemgetter("id", "image_id", "category_id", "area", "iscrowd")
-LISTED = 5
-"""How many wrong records an error lists."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +75,12 @@ class Scoring:
         self.classes = list(self.names)
         self.images = _chosen(sizes, images)
         with uncollected():
-            self.objects = _objects(self._truth, self.images)
+            self.objects = objects_of(self._truth, self.images)
         if not isinstance(predictions, Path):
             check(predictions, sizes, self.classes)  # before hotcoco, which would guess
         self._found = _load(lambda given: self._truth.load_res(_plain(given)), predictions)
         with uncollected():
-            table = _columns(self._found, predictions, sizes, self.classes)
+            table = result_columns(self._found, predictions, sizes, self.classes)
         self.image_id, self.category_id = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
         self.score, self._masked = table[:, 2], table[:, 3] > 0
         self.area, self._box_area, self.box = table[:, 4], table[:, 5], table[:, 6:]
@@ -109,7 +98,9 @@ class Scoring:
             DataError: a prediction has no mask, or no box, where that is judged.
         """
         ious = [*IOUS] if iou_threshold is None or iou_threshold in IOUS else [*IOUS, iou_threshold]
-        precision, recall = [], []
+        # A part without classes, since there may be none.
+        precision = [np.zeros((len(IOUS), 101, 0, 4, 3))]
+        recall = [np.zeros((len(IOUS), 0, 4, 3))]
         told = []
         for evaluator in self._evaluators(kind, ious):
             evaluator.accumulate()
@@ -171,7 +162,7 @@ class Scoring:
         """Refuse to judge masks where a prediction has none."""
         if kind == "segm" and not self._masked.all():
             places = np.flatnonzero(~self._masked).tolist()
-            problems = [f"prediction {place}: segmentation is missing" for place in places]
+            problems = [f"prediction {place}: segmentation is missing, or no RLE" for place in places]
             raise refusal(problems, len(self.score))
 
     def _judged(self, told: Iterable[Mapping[str, Any]]) -> Verdicts:
@@ -208,67 +199,6 @@ class Scoring:
             self._found.update_anns(ids=ids, area=self.area if kind == "segm" else self._box_area)
 
 
-def check(
-    predictions: Iterable[Record], sizes: Mapping[int, list[int]], classes: Collection[int], start: int = 0
-) -> None:
-    """Refuse what pycocotools would drop, mistake or die of, with its place in the list.
-
-    Args:
-        predictions: COCO results.
-        sizes: [height, width] of the pictures by id.
-        classes: ids of the categories.
-        start: place of the first of these predictions.
-
-    Raises:
-        DataError: lists the first LISTED that are wrong.
-    """
-    known = set(classes)
-    problems = []
-    count = start
-    for place, found in enumerate(predictions, start):
-        count += 1
-        image, mask = found["image_id"], found.get("segmentation")
-        if image not in sizes:
-            problems.append(f"prediction {place}: image_id={image} is not in the ground truth")
-        elif found["category_id"] not in known:
-            problems.append(
-                f"prediction {place}: category_id={found['category_id']} is not in the ground truth"
-            )
-        elif not math.isfinite(found["score"]):
-            problems.append(f"prediction {place}: score={found['score']} is not a number")
-        elif mask is None and found.get("bbox") is None:
-            problems.append(f"prediction {place}: segmentation is missing, and bbox too")
-        elif isinstance(mask, Mapping) and list(mask["size"]) != sizes[image]:
-            problems.append(
-                f"prediction {place}: mask of size {list(mask['size'])} on image_id={image} "
-                f"of size {sizes[image]} (height, width)"
-            )
-    if problems:
-        raise refusal(problems, count)
-
-
-def refusal(problems: Sequence[str], count: int) -> DataError:
-    """The error that lists the first of these problems."""
-    more = len(problems) - LISTED
-    listed = [*problems[:LISTED], *([f"and {more} more"] if more > 0 else [])]
-    return DataError(
-        f"{len(problems)} of {count} predictions don't fit the ground truth; "
-        f"score them against the data they were made from: {'; '.join(listed)}"
-    )
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage collection for a while: many small records without cycles set it off again and again."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
-
-
 def _load(load: Callable[[Any], COCO], given: Any) -> COCO:
     name = given if isinstance(given, Path) else "the data"
     try:
@@ -284,6 +214,8 @@ def _load(load: Callable[[Any], COCO], given: Any) -> COCO:
 def _chosen(sizes: Mapping[int, Any], images: Collection[int] | None) -> list[int]:
     if images is None:
         return sorted(sizes)
+    if not images:
+        raise DataError("no picture is to count: the list of images is empty; name some, or none for all")
     if strange := sorted(set(images) - set(sizes)):
         raise DataError(f"image_id={strange[0]} is not in the ground truth; choose among its pictures")
     return sorted(set(images))
@@ -323,74 +255,3 @@ def _plain(predictions: Predictions | Path) -> Any:
             if "bbox" not in found:
                 found["bbox"] = rle.to_bbox(found["segmentation"]).tolist()
     return plain
-
-
-def _records(loaded: COCO, ids: Sequence[int] | None = None) -> Iterator[list[dict[str, Any]]]:
-    ids = loaded.get_ann_ids() if ids is None else ids
-    for start in range(0, len(ids), RECORDS_AT_ONCE):
-        yield loaded.load_anns(ids[start : start + RECORDS_AT_ONCE])
-
-
-def _numbers(rows: Iterable[Iterable[float]], width: int = 4) -> NDArray[np.float64]:
-    """(n, width); several times faster than numpy's own reading of lists of lists."""
-    return np.fromiter(chain.from_iterable(rows), dtype=np.float64).reshape(-1, width)
-
-
-def _columns(
-    found: COCO, predictions: Predictions | Path, sizes: Mapping[int, list[int]], classes: Collection[int]
-) -> NDArray[np.float64]:
-    """(n, 10): image_id, category_id, score, whether there is a mask, the areas of mask and box, and the
-    mask's box.
-
-    As in `COCO.loadRes`, a box that was made from a mask has the mask's area. Files are checked here.
-    """
-    boxed = _boxed(predictions)
-    known = set(classes)
-    parts = [np.zeros((0, 10))]
-    start = 0
-    for part in _records(found):
-        masks: list[Any] = [record.get("segmentation") for record in part]
-        masked = [isinstance(mask, dict) for mask in masks]
-        columns = _numbers(map(RESULT, part))
-        images = [record["image_id"] for record in part]
-        fine = all(masked) and sizes.keys() >= set(images) and known.issuperset(columns[:, 1].tolist())
-        if not fine or [mask["size"] for mask in masks] != [sizes[image] for image in images]:
-            check(part, sizes, classes, start)
-        areas, box_areas = columns[:, 3], columns[:, 3]
-        boxes = _numbers(record["bbox"] for record in part)
-        if boxed is not None:
-            box_areas, own, areas = boxes[:, 2] * boxes[:, 3], np.array(masked), np.zeros(len(part))
-            there = [mask for mask in masks if isinstance(mask, dict)]
-            boxes = np.zeros((len(part), 4))
-            areas[own], boxes[own] = rle.area(there), rle.to_bbox(there).reshape(-1, 4)
-            if boxed is not True:
-                box_areas = np.where(boxed[start : start + len(part)], box_areas, areas)
-        parts.append(np.column_stack([columns[:, :3], masked, areas, box_areas, boxes]))
-        start += len(part)
-    return np.concatenate(parts)
-
-
-def _boxed(predictions: Predictions | Path) -> list[bool] | Literal[True] | None:
-    """Which predictions came with a box: all, these, or none."""
-    if isinstance(predictions, Path):
-        with predictions.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return True if text.find(b'"bbox"') >= 0 else None
-    given = [found.get("bbox") is not None for found in predictions]
-    return given if any(given) else None
-
-
-def _objects(truth: COCO, images: list[int]) -> Objects:
-    parts = [np.zeros((0, 10))]
-    ids = truth.get_ann_ids() if len(images) == len(truth.imgs) else truth.get_ann_ids(img_ids=images)
-    for part in _records(truth, ids):
-        try:
-            columns = _numbers(map(ANNOTATION, part), 5)
-            boxes = _numbers(annotation["bbox"] for annotation in part)
-        except KeyError as error:
-            raise DataError("an annotation has no area or no bbox; COCO's instances have both") from error
-        difficult = [bool(annotation.get("difficult")) for annotation in part]
-        parts.append(np.column_stack([columns, difficult, boxes]))
-    table = np.concatenate(parts)
-    number, image, category = table[:, :3].astype(np.int64).T
-    crowd = table[:, 4] > 0
-    return Objects(number, image, category, table[:, 3], ~crowd, crowd, table[:, 5] > 0, table[:, 6:])

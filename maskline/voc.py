@@ -20,7 +20,8 @@ import numpy as np
 from hotcoco import primitives
 from numpy.typing import NDArray
 
-from .scoring import Scoring, uncollected
+from .coco_columns import uncollected
+from .scoring import Scoring
 from .verdicts import FALSE, HIT, IGNORED, Objects, Verdicts, curve
 
 UNDEFINED = -1.0

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from coco_cases import CASES, data
+from coco_cases import CASES, HEIGHT, WIDTH, data
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -92,6 +92,35 @@ def test_files_are_checked(tmp_path, change, words):
     (tmp_path / "found.json").write_text(json.dumps([*found[:7], found[7] | change]))
     with pytest.raises(DataError, match=f"prediction 7: {words}"):
         Scoring(truth, tmp_path / "found.json")
+
+
+def test_files_with_boxes_in_some_records(tmp_path):
+    truth, found = data(3, first=1)
+    (tmp_path / "found.json").write_text(json.dumps([*mask_results(found[:7]), *found[7:]]))
+    with pytest.raises(DataError, match=f"has a bbox in {len(found) - 7} of its {len(found)} records"):
+        Scoring(truth, tmp_path / "found.json")
+
+
+def test_an_empty_list_of_pictures_is_not_all():
+    with pytest.raises(DataError, match="no picture is to count"):
+        Scoring(*data(3), [])
+
+
+@pytest.mark.parametrize("engine", ["hotcoco", "pycocotools"])
+def test_a_ground_truth_without_classes(engine):
+    truth = data(3)[0] | {"annotations": [], "categories": []}
+    assert set(coco_scores(truth, [], engine=engine).values()) == {-1}
+
+
+@pytest.mark.parametrize("engine", ["hotcoco", "pycocotools"])
+def test_run_lengths_of_both_forms(engine):
+    truth, found = data(3, first=1)
+    plain = []
+    for one in found:
+        ends = np.flatnonzero(np.diff(rle.decode(one["segmentation"]).ravel(order="F"), prepend=0)).tolist()
+        counts = np.diff([0, *ends, HEIGHT * WIDTH]).tolist()
+        plain.append(one | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": counts}})
+    assert coco_scores(truth, plain, engine=engine) == coco_scores(truth, found)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[{}]", '[{"image_id": 1}]', '{"a": 1}'])

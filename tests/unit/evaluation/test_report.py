@@ -16,7 +16,6 @@ from maskline.components.evaluation.evaluate import evaluate, write_predictions
 from maskline.components.evaluation.report import write_report
 from maskline.dataset import PreparedDataset
 from maskline.settings import complete
-from tests.browser import look
 
 CHARTS = 9
 HOSTILE = "<script>alert('x')</script>"
@@ -204,9 +203,8 @@ def test_a_lost_picture_is_named(dataset):
     assert sum(tag == "img" for tag, _ in page.tags) == CHARTS + 2 * 2
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 400])
-def test_in_a_browser(html, dataset, width, dark):
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
+def test_in_a_browser(look, html, dataset, width, dark):
     seen = look(dataset.path / "out/report.html", width, dark=dark)
     assert seen.requests == [(dataset.path / "out/report.html").as_uri()]
     assert seen.complaints == []

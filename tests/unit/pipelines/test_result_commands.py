@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from coco_cases import data
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from maskline.metrics import COCO_NAMES
 from maskline.pipelines.cli import app
-from tests.unit.test_scoring import data
 
 
 @pytest.fixture(scope="module")
