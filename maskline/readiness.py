@@ -31,7 +31,14 @@ def problems(job: "ImageInstanceSegmentationJob", check_data: bool = True) -> li
         job: the job.
         check_data: also look whether data on this machine exist.
     """
-    found = [*_data(job, check_data), *_environment(job), *_outputs(job), *_sweep(job), *_settings(job)]
+    found = [
+        *_data(job, check_data),
+        *_environment(job),
+        *_outputs(job),
+        *_sweep(job),
+        *_metrics(job),
+        *_settings(job),
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -140,7 +147,8 @@ def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
                         f"search_space[{index}].{name}={knob} has no list of values for a grid; give "
                         "choice(…) of some values, or take sampling_algorithm: random or bayesian"
                     )
-    if job.sweep.early_termination is not None and _unmeasured(job):
+    types = _swept(job, "validation_metric_type")
+    if job.sweep.early_termination is not None and "none" in types:
         yield (
             "sweep.early_termination has nothing to go by: validation_metric_type=none measures the last "
             "epoch alone; remove one of them"
@@ -152,11 +160,31 @@ def _sweep(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
         )
 
 
-def _unmeasured(job: "ImageInstanceSegmentationJob") -> bool:
-    try:
-        return complete(job.fixed_settings()).validation_metric_type == "none"
-    except ValidationError:
-        return False  # which is told elsewhere
+def _metrics(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
+    """Whether all trials are measured alike."""
+    types = _swept(job, "validation_metric_type")
+    for name, asked in (
+        ("validation_metric_type", types),
+        ("validation_iou_threshold", _swept(job, "validation_iou_threshold")),
+    ):
+        if len(asked) > 1 and (asked is types or any("voc" in str(one) for one in types)):
+            yield (
+                f"search_space has {name}={' and '.join(map(str, asked))}: scores of different metrics "
+                "don't say which trial is the best; fix it in training_parameters"
+            )
+
+
+def _swept(job: "ImageInstanceSegmentationJob", name: str) -> list[Any]:
+    """The values that a setting can have in the trials of a job; of a range, its ends."""
+    fixed = job.fixed_settings()
+    found = []
+    for space in job.search_space or [SearchSpace()]:
+        knob = fixed.get(name, space.knobs.get(name, TrainingSettings.model_fields[name].default))
+        if isinstance(knob, Distribution) and not isinstance(knob, Choice):
+            found += list(knob.bounds() or ())
+        else:
+            found += _values(name, knob)
+    return list(dict.fromkeys(found))
 
 
 def _settings(job: "ImageInstanceSegmentationJob") -> Iterator[str]:

@@ -130,6 +130,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         },
         "sweep.early_termination has nothing to go by: validation_metric_type=none",
     ),
+    "metrics that differ": (
+        {"search_space": [{"validation_metric_type": "choice(coco, voc)"}]},
+        "search_space has validation_metric_type=coco and voc: scores of different metrics don't say which",
+    ),
+    "metrics that differ by sub-space": (
+        {"search_space": [{"validation_metric_type": "voc"}, {"momentum": 0.5}]},
+        "search_space has validation_metric_type=voc and coco: scores of different metrics",
+    ),
+    "thresholds that differ": (
+        {
+            "training_parameters": {"validation_metric_type": "coco_voc"},
+            "search_space": [{"validation_iou_threshold": "uniform(0.5, 0.7)"}],
+        },
+        "search_space has validation_iou_threshold=0.5 and 0.7: scores of different metrics",
+    ),
     "patience without scores": (
         {"training_parameters": {"validation_metric_type": "none", "early_stopping": True}},
         "early_stopping=true has nothing to go by",
