@@ -20,6 +20,7 @@ from maskline.stages import pack
 
 from .choice import choose_compute
 from .cluster_file import Cluster
+from .compact import shorten, write
 from .instance_segmentation import Plan, instance_segmentation
 from .lint import lint
 from .placement import Placement
@@ -68,6 +69,9 @@ def compile_job(
         ir: dict[str, Any] = documents[-1]["spec"]["pipelineSpec"] if kubernetes else documents[0]
         if findings := lint(ir):
             raise StageError("the compiled pipeline would not run as written:\n" + "\n".join(findings))
+        shorten(ir)
+        with compiled.open("w", encoding="utf-8") as stream:
+            write(documents, stream)
         os.replace(compiled, destination)
     return ir
 

@@ -94,7 +94,7 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
         )
         prepared = preparation.outputs["prepared"]
 
-        with dsl.ParallelFor(items=list(range(plan.slots)), parallelism=plan.parallelism) as slot:
+        with dsl.ParallelFor(items=[0] * plan.slots, parallelism=plan.parallelism) as slot:
             trial = sweep_trial(
                 job=job, slot=slot, checkpoint_run_id=checkpoint_run_id, prepared=prepared, **run
             )

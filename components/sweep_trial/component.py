@@ -22,7 +22,7 @@ def sweep_trial(
 
     Args:
         job: the packed job.
-        slot: number of the slot, from 0.
+        slot: of no meaning, since slots are alike; KFP wants a loop's item to be used.
         run_root: folder of the run directories, on a file system that all trials share.
         run_name: name of the run directory; empty for run_id.
         run_id: the id that KFP gave the run.
