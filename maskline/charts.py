@@ -173,7 +173,7 @@ def sweep_history(
     so_far = [max(t.score or 0.0 for t in scored[: place + 1]) for place in range(len(scored))]
     axes.step([t.number for t in scored], so_far, where="post", color=theme.ink, linewidth=1.2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(so_far, default=1.0) or 1.0)
     axes.set_xlabel("trial")
     axes.set_ylabel(metric, parse_math=False)
     axes.set_title("Score by trial, and the best so far", color=theme.ink)
@@ -200,7 +200,10 @@ def parallel_coordinates(
     for place, column in enumerate([*columns, [trial.score for trial in shown]]):
         for value, height in {(_short(v), h) for v, h in zip(column, heights[place], strict=True)}:
             if height in (0.0, 1.0) or not isinstance(column[0], int | float):
-                axes.text(place + 0.04, height, value, fontsize=8, color=theme.ink, parse_math=False)
+                side = "top" if height == 0 else "bottom"  # beside the lines, not on them
+                axes.text(
+                    place + 0.04, height, f"{value}", fontsize=8, color=theme.ink, va=side, parse_math=False
+                )
     axes.set_xticks(range(len(names) + 1), [*(name.replace("_", "\n") for name in names), metric])
     axes.set_yticks([])
     axes.set_title("Parameters of each trial" if shown else "no trial has a score", color=theme.ink)

@@ -52,7 +52,8 @@ def overlay_masks(
         results: COCO results or annotations: segmentation, category_id, and score or iscrowd where they
             have them. Those with higher scores lie on top; without scores, smaller ones do.
         colours: by category id.
-        names: what labels say before the score, by category id; no names, no labels without a score.
+        names: what labels say before the score, by category id; no names, no labels without a score. A name
+            with letters that the font lacks, as Chinese ones, becomes the class's number.
         least: width in pixels that smaller pictures are enlarged to.
         largest: width and height in pixels that larger ones are reduced to.
     """
@@ -122,6 +123,8 @@ def _paint(canvas: NDArray[np.float32], mask: NDArray[np.bool_], colour: Colour)
 
 def _label(found: Mapping[str, Any], names: Mapping[int, str]) -> str:
     name = "crowd" if found.get("iscrowd") else names.get(found["category_id"], "")
+    if not all(_drawable(letter) for letter in name):
+        name = f"class {found['category_id']}"
     score = f"{found['score']:.2f}" if "score" in found else ""
     return " ".join(part for part in (name if len(name) <= 18 else name[:17] + "…", score) if part)
 
@@ -146,6 +149,15 @@ def _compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
     found = as_rle(segmentation, height, width)
     return {**found, "counts": bytes(found["counts"]).decode("ascii")}
+
+
+@cache
+def _drawable(letter: str) -> bool:
+    """Whether the font has a letter; what it lacks is drawn as what no font has."""
+    try:
+        return letter.isspace() or bytes(_font().getmask(letter)) != bytes(_font().getmask("\uffff"))
+    except UnicodeError:  # Pillow's oldest font
+        return False
 
 
 @cache

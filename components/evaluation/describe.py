@@ -5,6 +5,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -38,16 +39,25 @@ ERROR_MEANINGS: Mapping[str, str] = {
     "missed": "an object that no detection is about, not even a wrong one",
 }
 PACKAGES = ("maskline", "torch", "torchvision", "hotcoco", "pycocotools", "numpy", "optuna", "kfp")
+ONNX_HEADS = ("size", "detections", "score", "box, pixels", "mask IoU", "CPU time")
 FINDINGS_SHOWN = 20
 HEADINGS = {"best_epoch": "best epoch", "epochs_done": "epochs", "seconds": "time"}
 
 
-def origin(split: SplitName, findings: Mapping[str, int]) -> str:
-    """Which pictures the numbers come from, and what that means for them."""
+def origin(split: SplitName, findings: Mapping[str, int], *, chosen: bool = True) -> str:
+    """Which pictures the numbers come from, and what that means for them.
+
+    Args:
+        split: that was evaluated.
+        findings: counts of the data set's findings.
+        chosen: whether a trial or an epoch was chosen by its scores on the validation split.
+    """
     if split == "test":
         if findings.get("shared_picture"):
             return "The numbers come from the test split; some of its pictures are in another split too."
         return "The numbers come from the test split, by which no trial was trained or chosen."
+    if not chosen:
+        return f"The numbers come from the {split} split, by which no trial was trained and no epoch chosen."
     return (
         f"The numbers come from the {split} split, by which the best trial and its best epoch were chosen, "
         "so they flatter the model somewhat; give test_data or test_data_size for numbers from pictures "
@@ -61,11 +71,34 @@ def beside_validation(metrics: Mapping[str, Any], validation: Mapping[str, float
     names |= {f"voc_{name}": (f"VOC {name} of masks", value) for name, value in metrics["voc"].items()}
     shown = [(text, value, validation[name]) for name, (text, value) in names.items() if name in validation]
     return Table(
-        columns=[("", ""), ("test", "n"), ("validation", "n"), ("test - validation", "n")],
+        columns=[("", ""), ("test", "n"), ("validation", "n"), ("difference", "n")],
         rows=[
-            [text, number(value), number(other), number(value - other) if value >= 0 else "–"]
+            [text, number(value), number(other), f"{value - other:+.3f}" if value >= 0 else "–"]
             for text, value, other in shown
         ],
+    )
+
+
+def onnx_table(parity: Mapping[str, Any]) -> Table:
+    """How far the answers of the ONNX file are from the model's, by picture; parity.json of onnx_export."""
+    pictures, allowed = parity["pictures"], parity["tolerances"]
+    return Table(
+        columns=[("picture", "name"), *((head, "n") for head in ONNX_HEADS)],
+        rows=[
+            [
+                PurePath(one["file"]).name,
+                f"{one['width']} × {one['height']}",
+                str(one["detections"]),
+                f"{one['score']:.1e}",
+                f"{one['box']:.1e}",
+                number(one["mask_iou"], 4),
+                f"{one['seconds']:.2f} s",
+            ]
+            for one in pictures
+        ],
+        note=f"Largest differences on a picture, of detections with a score of at least "
+        f"{parity['score_threshold']}. Allowed: {allowed['score']} of a score, {allowed['box']} of a box, "
+        f"an IoU of {allowed['mask_iou']} of masks.",
     )
 
 

@@ -11,6 +11,7 @@ from maskline.artifacts import (
     CHECKPOINT,
     DATASET,
     EVALUATION,
+    PARITY,
     PREDICTIONS,
     TRIALS,
     TrialRecord,
@@ -121,8 +122,16 @@ def rebuild(
         best=next(trial for trial in ranked(trials) if eligible(trial)),
         evaluation=evaluation,
         validation=known.get("validation", {}),
+        parity=_parity(results),
     )
     return evaluation.numbers
+
+
+def _parity(results: Path) -> dict[str, Any] | None:
+    """What onnx_export measured; it comes after evaluation, so only a report that is made again has it."""
+    file = results / PARITY
+    known: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return known
 
 
 def find_prepared(results: Path, known: dict[str, Any]) -> Path:

@@ -13,8 +13,8 @@ from maskline.page import data_uri
 from maskline.verdicts import Curve, Verdicts, curve
 
 WIDTH = 5.0
-CLASSES = 6
-"""How many classes have a curve of their own: those with the most objects."""
+CLASSES = 5
+"""How many classes have a curve, and a colour, of their own: those with the most objects."""
 LABELS = 15
 """How many classes the confusion matrix shows: those with the most confusions."""
 POINTS = 400

@@ -35,6 +35,7 @@ from .describe import (
     job_yaml,
     knob_rows,
     leaderboard_table,
+    onnx_table,
     origin,
     primary_label,
     size_table,
@@ -57,6 +58,7 @@ SECTIONS = {
     "curves": "Curves",
     "errors": "Errors",
     "pictures": "Pictures",
+    "onnx": "ONNX",
     "settings": "Settings",
     "reproduce": "Reproduce",
 }
@@ -73,6 +75,7 @@ def write_report(
     best: TrialRecord,
     evaluation: Evaluation,
     validation: Mapping[str, float],
+    parity: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the report as one HTML file: no network, no scripts, pictures inside.
 
@@ -86,6 +89,7 @@ def write_report(
         best: the chosen one, as `select` returns it.
         evaluation: of the best trial's model.
         validation: what the trial measured of it on the validation split, by name, and the epoch.
+        parity: how far the ONNX file is from the model (parity.json), where that is known already.
     """
     metrics, scoring, verdicts = evaluation.numbers, evaluation.scoring, evaluation.verdicts
     analysis = metrics["analysis"]
@@ -94,14 +98,18 @@ def write_report(
     shots = show(chosen, files, scoring, class_colours(len(dataset.classes)), settings.box_score_threshold)
     secrets, text = job_yaml(job)
     label = primary_label(metrics)
+    absent = [name for name, there in (("test", split == "test"), ("onnx", parity)) if not there]
     context = {
         "title": job.get("display_name") or job.get("experiment_name") or "Instance segmentation report",
         "subtitle": f"Instance segmentation with {settings.model_name}",
-        "sections": {name: text for name, text in SECTIONS.items() if name != "test" or split == "test"},
+        "sections": {name: text for name, text in SECTIONS.items() if name not in absent},
         "versions": versions(),
         "split": split,
         "beside_validation": beside_validation(metrics, validation),
-        "origin": origin(split, dataset.findings or {}),
+        "onnx": onnx_table(parity) if parity else None,
+        "origin": origin(
+            split, dataset.findings or {}, chosen=len(trials) > 1 or settings.validation_metric_type != "none"
+        ),
         "warnings": warnings(metrics, trials),
         "primary": {"value": metrics["primary"]["value"], "label": label, "interval": analysis["interval"]},
         "headline": _headline(metrics),

@@ -80,6 +80,16 @@ def test_labels_are_drawn_with_scores_and_stay_inside():
     assert not chip[:40].any()
 
 
+def test_a_name_in_letters_that_the_font_lacks_becomes_a_number():
+    mask = np.ones((60, 200))
+    record = {"category_id": 1, "segmentation": encode(mask), "score": 0.5}
+    drawn = {
+        name: jpeg_uri(overlay_masks(blank(200, 60), [record], COLOURS, {1: name}))
+        for name in ("\u82f9\u679c", "class 1", "\u03a9 \u0436")
+    }
+    assert drawn["\u82f9\u679c"] == drawn["class 1"] != drawn["\u03a9 \u0436"]
+
+
 def test_an_empty_mask_draws_nothing():
     record = {"category_id": 1, "segmentation": encode(np.zeros((60, 90))), "score": 0.9}
     assert (np.asarray(overlay_masks(blank(90, 60), [record], COLOURS)) == 100).all()

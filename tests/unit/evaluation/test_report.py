@@ -14,6 +14,7 @@ from pycocotools import mask as rle
 from maskline.artifacts import TrialRecord
 from maskline.components.evaluation.evaluate import evaluate, write_predictions
 from maskline.components.evaluation.report import write_report
+from maskline.components.onnx_export.parity import PictureParity, as_json
 from maskline.dataset import PreparedDataset
 from maskline.settings import complete
 
@@ -92,9 +93,9 @@ JOB = {
 }
 
 
-def write(dataset, predictions, split="test", trials=TRIALS):
+def write(dataset, predictions, split="test", trials=TRIALS, parity=None, **more):
     settings = complete(
-        {"model_name": "maskrcnn_resnet18_fpn_light", "learning_rate": 0.01, "random_seed": 5}
+        {"model_name": "maskrcnn_resnet18_fpn_light", "learning_rate": 0.01, "random_seed": 5, **more}
     )
     path = dataset.path / "out/report.html"
     write_predictions(path.parent, [predictions], 0.001)
@@ -108,6 +109,7 @@ def write(dataset, predictions, split="test", trials=TRIALS):
         best=trials[0],
         evaluation=evaluate(path.parent, dataset, split, settings),
         validation={"epoch": 2, "mask_AP50": 0.75, "mask_AP_small": 0.1},
+        parity=parity,
     )
     return path.read_text(encoding="utf-8")
 
@@ -178,14 +180,28 @@ def test_validation_numbers_are_called_so(dataset):
     assert "The model detected nothing on this split." in text
 
 
+def test_one_trial_that_was_not_measured_was_not_chosen(dataset):
+    text = Page(write(dataset, [], "validation", TRIALS[:1], validation_metric_type="none")).text
+    assert "from the validation split, by which no trial was trained and no epoch chosen." in text
+
+
+def test_the_onnx_file_stands_in_a_report_that_is_made_again(html, dataset):
+    assert 'id="onnx"' not in html
+    picture = PictureParity(f"/pictures/{HOSTILE}5.png", 160, 120, 3, 1.5e-7, 2e-5, 0.9999)
+    parity = {"score_threshold": 0.3, **as_json([picture])}
+    text = Page(write(dataset, [], parity=parity)).text
+    for shown in ("160 × 120", "1.5e-07", "2.0e-05", "0.9999", "score of at least 0.3"):
+        assert shown in text
+
+
 def test_test_scores_stand_beside_those_of_the_validation_split(html, dataset):
     assert 'id="test"' in html
     text = Page(html).text
-    shown = text[text.index("test - validation") :]
+    shown = text[text.index("difference") :]
     ours = evaluate(dataset.path / "out", dataset, "test", complete({})).numbers["mask"]["AP50"]
     assert f"{ours:.3f}" in shown[:300]
     assert "0.750" in shown[:300]
-    assert f"{ours - 0.75:.3f}" in shown[:300]
+    assert f"{ours - 0.75:+.3f}" in shown[:300]
     assert 'id="test"' not in write(dataset, [], split="validation")
 
 
@@ -211,4 +227,4 @@ def test_in_a_browser(look, html, dataset, width, dark):
     assert seen.pictures
     assert all(complete and own > 0 and boxes for complete, own, boxes in seen.pictures)
     assert seen.overflow == 0
-    assert "test - validation" in seen.text
+    assert "difference" in seen.text
