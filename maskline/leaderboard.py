@@ -36,6 +36,18 @@ def tied(trials: Sequence[TrialRecord], best: TrialRecord) -> list[int]:
     ]
 
 
+def unfinished(trials: Sequence[TrialRecord]) -> str:
+    """What to do about trials that were interrupted and that no slot continued; empty if there are none."""
+    left = [str(trial.number) for trial in trials if trial.state in ("waiting", "running")]
+    if not left:
+        return ""
+    return (
+        f"Interrupted, and no slot was left to continue them: trials {', '.join(left)}. They don't count; "
+        "another run of this job with the same run_name goes on from their checkpoints (on one machine: "
+        "`maskline run --resume`)."
+    )
+
+
 def varied(trials: Sequence[TrialRecord]) -> list[str]:
     """Names of the parameters that the sampler chose, in order of first appearance."""
     return list(dict.fromkeys(name for trial in trials for name in trial.parameters))

@@ -12,7 +12,7 @@ import yaml
 
 from maskline.artifacts import FINDINGS, SplitName, TrialRecord
 from maskline.dataset import PreparedDataset
-from maskline.leaderboard import COLUMNS, rows, varied
+from maskline.leaderboard import COLUMNS, rows, unfinished, varied
 from maskline.page import Kind, Table, number
 from maskline.settings import TrainingSettings, complete
 
@@ -121,6 +121,8 @@ def warnings(metrics: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[
     failed = [str(trial.number) for trial in trials if trial.state == "failed"]
     if failed:
         found.append(f"Failed trials: {', '.join(failed)}; the reasons are in the table of the sweep.")
+    if left := unfinished(trials):
+        found.append(left)
     return found
 
 

@@ -45,7 +45,13 @@ _OWN = (noun.OWNER, noun.SEEN, noun.DEVICE, noun.HANDED_OVER, noun.ENDED)
 
 
 def claim(
-    study: optuna.Study, limit: int, deaths: int, times: Times, open_: Callable[[], bool] = lambda: True
+    study: optuna.Study,
+    limit: int,
+    deaths: int,
+    times: Times,
+    open_: Callable[[], bool] = lambda: True,
+    *,
+    new: bool = True,
 ) -> optuna.Trial | None:
     """Take a trial to run: an interrupted one first, else a new one.
 
@@ -55,6 +61,7 @@ def claim(
         deaths: processes that a trial may lose; with the last one it has failed.
         times: when a trial is taken for lost.
         open_: whether a trial may still begin.
+        new: whether to begin one that nobody has begun.
 
     Returns:
         A trial that nobody else runs, with its number set; None when there is nothing to do.
@@ -64,7 +71,7 @@ def claim(
         _continue_interrupted(study, limit)
         trials = study.get_trials(deepcopy=False)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if waiting or noun.started_trials(trials) < limit:
+        if waiting or (new and noun.started_trials(trials) < limit):
             trial = study.ask()
             if _legitimate(study, trial, limit):
                 return trial

@@ -94,7 +94,7 @@ class Slot:
 
 
 def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialRecord | None:
-    """Run one trial from its proposal to its end.
+    """Run one trial from its proposal to its end, and then those that were interrupted meanwhile.
 
     Args:
         job: the job; its limits, sweep, search space and training parameters are read.
@@ -102,7 +102,7 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
         run: the run directory.
 
     Returns:
-        What became of the trial; None if there was nothing to do: all trials are taken, or time is over.
+        What became of the first; None if there was nothing to do: all trials are taken, or time is over.
 
     Raises:
         StageError: the study can't be reached, or not written.
@@ -113,17 +113,22 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
     try:
         slot = _open(job, data, run, leave)
         limits = job.limits
-        trial = claim(
+        take = partial(
+            claim,
             slot.study,
             min(limits.max_trials, slot.points),
             limits.max_process_deaths,
             TIMES,
             open_=lambda: not leave.is_set() and time.time() < slot.deadline,
         )
+        trial = take()
         if trial is None:
             print("nothing to do: every trial has ended or is another slot's, or time is over", flush=True)
             return None
-        return _run(slot, trial)
+        record = _run(slot, trial)
+        while (another := take(new=False)) is not None:  # that lost its slot, which may have been the last
+            _run(slot, another)
+        return record
     except AWAY as error:
         raise StageError(f"the study of {run} can't be reached or written: {error}") from error
 
@@ -263,15 +268,12 @@ def _finish(
     slot: Slot, trial: optuna.Trial, reporter: Reporter, child: Child, end: End, spec: TrialSpec
 ) -> TrialRecord:
     """Tell the study what became of a trial."""
-    patience = LEAVING_SECONDS if end == "evicted" else PATIENCE_SECONDS
-    reporter.finish(patience)
     number = trial.user_attrs[noun.NUMBER]
+    if end == "evicted":
+        return _hand_over(slot, trial, number, reporter, spec)
+    reporter.finish(PATIENCE_SECONDS)
     if end == "lost" or reporter.lost.is_set():
         print(f"trial {number} was taken for lost, and belongs to another slot now", flush=True)
-        return _record(slot, number)
-    if end == "evicted":
-        persistently(lambda: give_up(slot.study, trial, **{noun.HANDED_OVER: True}), patience)
-        print(f"stopped by SIGTERM; a later slot continues trial {number}", flush=True)
         return _record(slot, number)
     if end == "terminated":
         return _tell(slot, trial, reporter.verdict, TrialState.PRUNED)
@@ -282,6 +284,22 @@ def _finish(
         return _tell(slot, trial, f"{child.reason()}; {too_often(trial.user_attrs[noun.DEATHS])}")
     reason = child.reason()
     return _tell(slot, trial, reason or over, TrialState.FAIL if reason else TrialState.COMPLETE)
+
+
+def _hand_over(
+    slot: Slot, trial: optuna.Trial, number: int, reporter: Reporter, spec: TrialSpec
+) -> TrialRecord:
+    """Leave the trial to a later slot; where the study can't be told, its silence will tell."""
+    try:
+        reporter.finish(LEAVING_SECONDS)
+        if not reporter.lost.is_set():
+            persistently(lambda: give_up(slot.study, trial, **{noun.HANDED_OVER: True}), LEAVING_SECONDS)
+        record = _record(slot, number)
+    except AWAY as error:
+        print(f"the study can't be told, so trial {number} will be taken for lost: {error}", flush=True)
+        return TrialRecord(number, "waiting", directory=spec.directory)
+    print(f"stopped by SIGTERM; a later slot continues trial {number}", flush=True)
+    return record
 
 
 def _killed(child: Child) -> bool:

@@ -19,7 +19,7 @@ from maskline.artifacts import (
 )
 from maskline.charts import render, sweep_picture
 from maskline.errors import NoModelError
-from maskline.leaderboard import eligible, ranked, tied, write_csv
+from maskline.leaderboard import eligible, ranked, tied, unfinished, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ def select(
         best = replace(best, reason=_why(best, judged))
         judged = [best if trial.number == best.number else trial for trial in judged]
         log.info("trial %d is chosen: %s", best.number, best.reason)
+    if left := unfinished(judged):
+        log.warning(left)
     _write_leaderboard(judged, best, out_leaderboard, metric)
     if best is None:
         raise NoModelError(_causes(judged))

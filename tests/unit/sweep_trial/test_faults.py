@@ -87,6 +87,16 @@ def test_eviction_hands_the_trial_over(slots, slow) -> None:
     is_whole(slots, deaths=0)
 
 
+def test_the_last_slot_continues_what_lost_its_own(slots, slow) -> None:
+    slots.start()
+    other = slots.start()
+    slots.wait(lambda: slots.epochs(0) >= 1 and slots.epochs(1) >= 1)
+    os.kill(other.pid, signal.SIGTERM)
+    assert slots.outcome(other).state == "waiting"
+    slots.wait(lambda: all(trial.state == "complete" for trial in slots.trials()))
+    is_whole(slots, deaths=0, numbers=(0, 1))
+
+
 def test_of_many_reclaimers_one_succeeds(slots, slow) -> None:
     slots.job.set_limits(max_trials=1)
     slot = slots.start()

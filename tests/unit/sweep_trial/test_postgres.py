@@ -44,6 +44,25 @@ def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch
     assert (trial.epochs_done, trial.deaths) == (10, 0)
 
 
+def test_eviction_while_the_storage_is_away(slots, database, monkeypatch) -> None:
+    """The slot ends well and in time; the next one continues the trial."""
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.2")
+    slots.job.set_limits(max_trials=1)
+    slot = slots.start()
+    slots.wait(lambda: slots.epochs() >= 2)
+    database.stop()
+    try:
+        os.kill(slot.pid, signal.SIGTERM)
+        left = slots.outcome(slot)
+        assert (left.number, left.state) == (0, "waiting")
+    finally:
+        database.start()
+    assert slots.once().state == "complete"
+    (trial,) = slots.trials()
+    assert [epoch for epoch, _ in trial.curve] == [1, 2, 3, 4]
+    assert slots.doubles() == []
+
+
 @pytest.mark.parametrize(("epoch", "pause"), [(0.08, 1.0), pytest.param(5.0, 20.0, marks=pytest.mark.slow)])
 def test_a_sweep_under_random_kills_ends_with_every_trial(
     slots, database, monkeypatch, epoch: float, pause: float

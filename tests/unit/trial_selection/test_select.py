@@ -86,6 +86,12 @@ def test_no_model_is_an_error_with_counted_causes(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_trials_that_no_slot_continued_are_named(tmp_path, caplog):
+    left = TrialRecord(4, "waiting", 0.9, 1, directory=str(tmp_path / "4"))
+    assert chosen(tmp_path, [trial(tmp_path, 3, 0.5), left]).number == 3
+    assert "no slot was left to continue them: trials 4." in caplog.text
+
+
 def test_no_trial_at_all_is_an_error(tmp_path):
     with pytest.raises(NoModelError, match="ran no trial.*max_trials"):
         chosen(tmp_path, [])
