@@ -41,6 +41,7 @@ ERROR_MEANINGS: Mapping[str, str] = {
 PACKAGES = ("maskline", "torch", "torchvision", "hotcoco", "pycocotools", "numpy", "optuna", "kfp")
 ONNX_HEADS = ("size", "detections", "score", "box, pixels", "mask IoU", "CPU time")
 FINDINGS_SHOWN = 20
+ABSENT_SHOWN = 20
 HEADINGS = {"best_epoch": "best epoch", "epochs_done": "epochs", "seconds": "time"}
 
 
@@ -91,7 +92,7 @@ def onnx_table(parity: Mapping[str, Any]) -> Table:
                 str(one["detections"]),
                 f"{one['score']:.1e}",
                 f"{one['box']:.1e}",
-                number(one["mask_iou"], 4),
+                number(one["mask_iou"] if one["detections"] else None, 4),
                 f"{one['seconds']:.2f} s",
             ]
             for one in pictures
@@ -117,7 +118,9 @@ def warnings(metrics: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[
         )
     absent = [name for name, row in metrics["classes"].items() if row["objects"] == 0]
     if absent and counts["objects"]:
-        found.append(f"Classes without an object in this split, which no score covers: {', '.join(absent)}.")
+        more = f" and {len(absent) - ABSENT_SHOWN} more" if len(absent) > ABSENT_SHOWN else ""
+        named = ", ".join(absent[:ABSENT_SHOWN])
+        found.append(f"Classes without an object in this split, which no score covers: {named}{more}.")
     failed = [str(trial.number) for trial in trials if trial.state == "failed"]
     if failed:
         found.append(f"Failed trials: {', '.join(failed)}; the reasons are in the table of the sweep.")

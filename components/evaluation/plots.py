@@ -12,6 +12,8 @@ from maskline.charts import DARK, LIGHT, PALETTE, Theme, render
 from maskline.page import data_uri
 from maskline.verdicts import Curve, Verdicts, curve
 
+from .confusion import MOST
+
 WIDTH = 5.0
 CLASSES = 5
 """How many classes have a curve, and a colour, of their own: those with the most objects."""
@@ -122,7 +124,8 @@ def confusion(numbers: Mapping[str, Any], theme: Theme) -> Figure:
     """The confusion matrix, shaded by the share of a row; at most LABELS classes, then the background."""
     labels, counts = numbers["labels"], np.array(numbers["matrix"], dtype=float)
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    chosen = np.sort(np.argsort(-wrong[:-1], kind="stable")[:LABELS])
+    classes = min(len(labels) - 1, MOST)  # what follows are the others together, and the background
+    chosen = np.sort(np.argsort(-wrong[:classes], kind="stable")[:LABELS])
     index = [*chosen.tolist(), len(labels) - 1]
     counts = counts[np.ix_(index, index)]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -180,6 +183,8 @@ def _percent(axes: Axes, x: str, y: str, title: str) -> None:
 
 
 def _legend(axes: Axes, theme: Theme) -> None:
+    if not axes.get_legend_handles_labels()[0]:
+        return
     legend = axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.17),

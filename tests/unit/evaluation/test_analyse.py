@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from maskline.components.evaluation.analyse import analyse, is_thin
+from maskline.components.evaluation.analyse import analyse
+from maskline.components.evaluation.confusion import matrix
+from maskline.components.evaluation.thin import thin
+from maskline.rle import encode
 from maskline.scoring import Scoring
 from maskline.settings import TrainingSettings
 from maskline.verdicts import calibration, curve
@@ -174,11 +177,45 @@ def test_nothing_found_and_nothing_to_find():
         assert all(kind["gain"] >= 0 for kind in told["errors"]["kinds"].values()) or not truth["annotations"]
 
 
+def drawn(mask):
+    return encode(np.asarray(mask, dtype=np.uint8))
+
+
 def test_thin():
     disc = np.hypot(*(np.mgrid[-20:21, -20:21])) < 19
-    assert not is_thin(disc.astype(np.uint8))
-    cable = np.eye(60, dtype=np.uint8) | np.eye(60, k=1, dtype=np.uint8)
-    assert is_thin(cable)
-    assert not is_thin(np.ones((6, 30), dtype=np.uint8))
-    assert is_thin(np.ones((3, 60), dtype=np.uint8))
-    assert not is_thin(np.zeros((5, 5), dtype=np.uint8))
+    cable = np.eye(60) + np.eye(60, k=1)
+    low, flat = np.zeros((2, 40, 70))
+    low[30:36, 20:50] = flat[30:33, 5:65] = 1
+    masks = [disc, cable, low, flat, np.zeros((5, 5))]
+    assert thin([drawn(mask) for mask in masks]) == [False, True, False, True, False]
+    assert thin([]) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_thin_is_told_as_from_the_mask(seed):
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 30, 2)
+    mask = np.zeros((height, width))
+    for _ in range(random.integers(0, 4)):
+        (y, x), (h, w) = random.integers(-3, 25, 2), random.choice([1, 2, 5, 40], 2)
+        mask[max(y, 0) : y + h, max(x, 0) : x + w] = 1
+    padded = np.pad(mask, 1)
+    outline = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        assert thin([drawn(mask)]) == [False]
+    else:
+        box = np.hypot(np.ptp(rows) + 1, np.ptp(columns) + 1)
+        assert thin([drawn(mask)]) == [2 * mask.sum() / outline < 0.1 * box]
+
+
+def test_many_classes_are_put_together():
+    names = {number: f"class {number}" for number in range(1, 121)}
+    found = matrix([(7, 8), (7, -1), (-1, 120), (3, 3), (119, 119)], names)
+    assert len(found["labels"]) == 102
+    assert found["labels"][-2:] == ["other classes", "background"]
+    counts, at = np.array(found["matrix"]), found["labels"].index
+    assert counts[at("class 7"), at("class 8")] == counts[at("class 7"), at("background")] == 1
+    assert counts[at("background"), at("class 120")] == counts[at("class 3"), at("class 3")] == 1
+    assert counts[-2, -2] == 1  # class 119, which nothing is confused with
+    assert counts.sum() == 5
