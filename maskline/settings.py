@@ -253,6 +253,7 @@ PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "maskrcnn_resnet18_fpn_light": ("none", "imagenet"),
     "maskrcnn_resnet34_fpn": ("imagenet",),
     "maskrcnn_resnet50_fpn": ("coco", "imagenet"),
+    "maskrcnn_resnet50_fpn_v2": ("coco", "imagenet"),
     "maskrcnn_resnet101_fpn": ("imagenet",),
     "maskrcnn_resnet152_fpn": ("imagenet",),
 }

@@ -8,6 +8,7 @@ from maskline.errors import JobError
 from maskline.settings import TrainingSettings
 
 from .maskrcnn import LIGHT, STANDARD, mask_rcnn
+from .maskrcnn_v2 import mask_rcnn_v2
 
 Builder = Callable[[TrainingSettings, int], nn.Module]
 
@@ -16,6 +17,7 @@ MODELS: Mapping[str, Builder] = {
     "maskrcnn_resnet18_fpn_light": mask_rcnn("resnet18", LIGHT),
     "maskrcnn_resnet34_fpn": mask_rcnn("resnet34", STANDARD),
     "maskrcnn_resnet50_fpn": mask_rcnn("resnet50", STANDARD),
+    "maskrcnn_resnet50_fpn_v2": mask_rcnn_v2,
     "maskrcnn_resnet101_fpn": mask_rcnn("resnet101", STANDARD),
     "maskrcnn_resnet152_fpn": mask_rcnn("resnet152", STANDARD),
 }

@@ -1,6 +1,6 @@
 """Mask R-CNN on ResNet-FPN backbones, from torchvision's parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -65,19 +65,37 @@ def mask_rcnn(resnet: str, recipe: Recipe) -> Callable[[TrainingSettings, int], 
 
 
 def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_classes: int) -> MaskRCNN:
-    backbone = _backbone(resnet, recipe, settings)
     classes = number_of_classes + 1
     heads: dict[str, Any] = {
-        "rpn_anchor_generator": AnchorGenerator(
-            tuple((side,) for side in recipe.anchors), ((0.5, 1.0, 2.0),) * len(recipe.anchors)
-        ),
         "box_head": TwoMLPHead(recipe.fpn * 7 * 7, recipe.box_head),
         "box_predictor": FastRCNNPredictor(recipe.box_head, classes),
         "mask_head": MaskRCNNHeads(recipe.fpn, recipe.mask_head, 1),
         "mask_predictor": MaskRCNNPredictor(recipe.mask_head[-1], recipe.mask_head[-1], classes),
     }
+    return assemble(backbone(resnet, recipe, settings), heads, recipe, settings)
+
+
+def anchors(recipe: Recipe) -> AnchorGenerator:
+    """Anchors of three shapes, of one size on each level of the pyramid."""
+    return AnchorGenerator(
+        tuple((side,) for side in recipe.anchors), ((0.5, 1.0, 2.0),) * len(recipe.anchors)
+    )
+
+
+def assemble(
+    backbone: nn.Module, heads: Mapping[str, Any], recipe: Recipe, settings: TrainingSettings
+) -> MaskRCNN:
+    """A Mask R-CNN of these parts, with resizing, proposals and heads as all of Maskline's have them.
+
+    Args:
+        backbone: gives the pyramid's levels by name.
+        heads: those arguments of torchvision's `MaskRCNN` that say what its heads are.
+        recipe: how many regions it works on.
+        settings: min_size, max_size and the thresholds are read.
+    """
     model = MaskRCNN(
         backbone,
+        rpn_anchor_generator=anchors(recipe),
         **heads,
         rpn_pre_nms_top_n_train=recipe.proposals_train,
         rpn_post_nms_top_n_train=recipe.proposals_train,
@@ -94,7 +112,20 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
     return model
 
 
-def _backbone(resnet: str, recipe: Recipe, settings: TrainingSettings) -> BackboneWithFPN:
+def backbone(
+    resnet: str,
+    recipe: Recipe,
+    settings: TrainingSettings,
+    pyramid_norm: Callable[[int], nn.Module] | None = None,
+) -> BackboneWithFPN:
+    """A ResNet of torchvision and a feature pyramid, frozen as the settings say.
+
+    Args:
+        resnet: its name.
+        recipe: channels of the pyramid.
+        settings: layers_to_freeze and where training starts are read.
+        pyramid_norm: makes the normalisation after each convolution of the pyramid; None for none.
+    """
     # Batch statistics of two pictures would spoil those of a pre-trained backbone; a new one needs them.
     pretrained = weights_wanted(settings) != "none" or settings.checkpoint_run_id is not None
     body = torchvision.models.get_model(
@@ -109,4 +140,4 @@ def _backbone(resnet: str, recipe: Recipe, settings: TrainingSettings) -> Backbo
             body.bn1.requires_grad_(False)
     widths = [body.inplanes // 2**power for power in (3, 2, 1, 0)]
     returned = {f"layer{i}": str(i - 1) for i in range(1, 5)}
-    return BackboneWithFPN(body, returned, widths, recipe.fpn)
+    return BackboneWithFPN(body, returned, widths, recipe.fpn, norm_layer=pyramid_norm)

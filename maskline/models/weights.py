@@ -27,11 +27,13 @@ BACKBONES = {
     "maskrcnn_resnet18_fpn_light": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
     "maskrcnn_resnet34_fpn": torchvision.models.ResNet34_Weights.IMAGENET1K_V1,
     "maskrcnn_resnet50_fpn": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
+    "maskrcnn_resnet50_fpn_v2": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
     "maskrcnn_resnet101_fpn": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
     "maskrcnn_resnet152_fpn": torchvision.models.ResNet152_Weights.IMAGENET1K_V1,
 }
 DETECTORS = {
     "maskrcnn_resnet50_fpn": torchvision.models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+    "maskrcnn_resnet50_fpn_v2": torchvision.models.detection.MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
 }
 INSTEAD = (
     "or set advanced_settings.pretrained_weights to a file or URI you can reach, "

@@ -1,0 +1,122 @@
+"""What every registered model keeps to; a model that doesn't is not to be registered.
+
+Export and parity are in onnx_export/test_every_model.py, for the same names.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from maskline import checkpoint
+from maskline.checkpoint import Checkpoint
+from maskline.models import MODELS, build_model
+from maskline.settings import complete
+
+SIDE = 96
+QUICK = "maskrcnn_resnet18_fpn_light"  # the others cost some ten times as much: pytest -m slow
+NAMES = [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in MODELS]
+Target = dict[str, Tensor]
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def built(name: str, **more: object) -> tuple[nn.Module, dict[str, object]]:
+    chosen = {
+        "model_name": name,
+        "min_size": SIDE,
+        "max_size": SIDE,
+        "advanced_settings": '{"pretrained_weights": "none"}',
+        **more,
+    }
+    torch.manual_seed(0)
+    return build_model(complete(chosen), 2), chosen
+
+
+def example(objects: int) -> tuple[Tensor, Target]:
+    """A dark picture with so many bright squares, 1 or none."""
+    picture = torch.full((3, SIDE, SIDE), 40, dtype=torch.uint8)
+    masks = torch.zeros(objects, SIDE, SIDE, dtype=torch.uint8)
+    picture[:, 24:72, 32:80] = 220 if objects else 40
+    masks[:, 24:72, 32:80] = 1
+    boxes = torch.tensor([[32.0, 24.0, 80.0, 72.0]] * objects).reshape(-1, 4)
+    labels = torch.full((objects,), 2)
+    return picture, {
+        "boxes": boxes,
+        "labels": labels,
+        "masks": masks,
+        "crowds": torch.zeros(0, SIDE, SIDE, dtype=torch.uint8),
+    }
+
+
+@pytest.mark.parametrize("objects", [[1], [0], [1, 0]])
+def test_losses_and_statistics_are_numbers(name: str, objects: list[int]) -> None:
+    model, _ = built(name)
+    pictures, targets = zip(*(example(count) for count in objects), strict=True)
+    loss = sum(model.train()(list(pictures), list(targets)).values())
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert all(b.isfinite().all() for b in model.buffers())
+
+
+def test_one_picture_is_learnt(name: str) -> None:
+    model, _ = built(name)
+    picture, target = example(1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        torch.manual_seed(0)
+        loss = sum(model.train()([picture], [target]).values())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-3:]) < losses[0] / 2
+
+
+def test_a_checkpoint_gives_the_same_answers(name: str, tmp_path: Path) -> None:
+    model, chosen = built(name, box_score_threshold=0.0)
+    checkpoint.save(tmp_path / "a.safetensors", model, Checkpoint(chosen, ("a", "b"), 1))
+    again, _ = checkpoint.restore(tmp_path / "a.safetensors")
+    picture = torch.rand(3, 50, 70)
+    with torch.inference_mode():
+        (one,), (other,) = model.eval()([picture]), again([picture])
+    assert set(one) == {"boxes", "labels", "scores", "masks"}
+    assert len(one["scores"])
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert one["masks"].shape == (len(one["scores"]), 1, 50, 70)
+
+
+def test_thresholds_limit_the_answers(name: str) -> None:
+    picture = torch.rand(3, SIDE, SIDE)
+    with torch.inference_mode():
+        (few,) = built(name, box_score_threshold=0.0, box_detections_per_image=3)[0].eval()([picture])
+        (none,) = built(name, box_score_threshold=1.0)[0].eval()([picture])
+    assert 0 < len(few["scores"]) <= 3
+    assert not len(none["scores"])
+    assert none["masks"].shape == (0, 1, SIDE, SIDE)
+
+
+def test_frozen_stages_stay_as_they_are(name: str) -> None:
+    model, _ = built(name, layers_to_freeze=9, advanced_settings='{"pretrained_weights": "imagenet"}')
+    body = model.get_submodule("backbone.body")
+    before = {key: tensor.clone() for key, tensor in body.state_dict().items()}
+    sum(model.train()(*([one] for one in example(1))).values()).backward()
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+    assert all(torch.equal(before[key], tensor) for key, tensor in body.state_dict().items())
+    assert any(p.grad is not None for p in model.parameters())
+
+
+def test_tensors_have_torchvisions_names(name: str) -> None:
+    theirs = getattr(torchvision.models.detection, name, None)
+    if theirs is None:
+        pytest.skip("torchvision has no such detector")
+    state = theirs(weights=None, weights_backbone=None, num_classes=3).state_dict()
+    own = built(name)[0].state_dict()
+    tracked = "num_batches_tracked"  # frozen normalisation counts none
+    assert {k: v.shape for k, v in own.items() if tracked not in k} == {
+        k: v.shape for k, v in state.items() if tracked not in k
+    }
