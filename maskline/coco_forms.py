@@ -15,6 +15,11 @@ Predictions = Sequence[Mapping[str, Any]]
 """COCO results."""
 
 
+def is_compressed(segmentation: Any) -> bool:
+    """Whether a COCO segmentation is compressed RLE: not polygons, and no list of run lengths."""
+    return not isinstance(segmentation, list) and not isinstance(segmentation["counts"], list)
+
+
 def as_rle(segmentation: Any, height: int, width: int) -> Any:
     """A COCO segmentation (polygons, or RLE of either form) as compressed RLE."""
     if isinstance(segmentation, Sequence):

@@ -16,7 +16,7 @@ from hotcoco import mask as rle
 from numpy.typing import NDArray
 
 from .coco_columns import RECORDS_AT_ONCE, check, objects_of, refusal, result_columns, uncollected
-from .coco_forms import GroundTruth, Predictions, as_rle
+from .coco_forms import GroundTruth, Predictions, as_rle, is_compressed
 from .errors import DataError
 from .verdicts import FALSE, HIT, IGNORED, Verdicts
 
@@ -143,10 +143,10 @@ class Scoring:
         return objects, self._found.load_anns(self._found.get_ann_ids(img_ids=[image_id]))
 
     def masks(self, objects: Sequence[int], predictions: Sequence[int]) -> tuple[list[Any], list[Any]]:
-        """Masks as RLE: of objects by their ids, of predictions by their places (from 0)."""
+        """Masks as compressed RLE: of objects by their ids, of predictions by their places (from 0)."""
         truths = [annotation["segmentation"] for annotation in self._truth.load_anns(objects)]
         results = self._found.load_anns([place + 1 for place in predictions])
-        if not all(isinstance(mask, dict) for mask in truths):
+        if not all(map(is_compressed, truths)):
             truths = [self._truth.ann_to_rle(annotation) for annotation in self._truth.load_anns(objects)]
         return truths, [result["segmentation"] for result in results]
 

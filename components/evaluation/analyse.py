@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskline.bootstrap import LEVEL, ROUNDS, Area, interval, resampled
+from maskline.coco_forms import is_compressed
 from maskline.scoring import IOUS, Scoring
 from maskline.settings import TrainingSettings
 from maskline.verdicts import Verdicts, calibration, curve
@@ -121,7 +122,7 @@ def _walk(scoring: Scoring, settings: TrainingSettings) -> tuple[list[Pair], dic
     for image in scoring.images:
         objects, predictions = scoring.picture(image)
         for thing in objects:
-            if isinstance(thing["segmentation"], list):
+            if not is_compressed(thing["segmentation"]):
                 thing["segmentation"] = scoring.masks([thing["id"]], [])[0][0]
         single = [thing for thing in objects if not thing["iscrowd"]]
         told = thin([thing["segmentation"] for thing in single])
