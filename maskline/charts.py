@@ -201,9 +201,7 @@ def parallel_coordinates(
         for value, height in {(_short(v), h) for v, h in zip(column, heights[place], strict=True)}:
             if height in (0.0, 1.0) or not isinstance(column[0], int | float):
                 side = "top" if height == 0 else "bottom"  # beside the lines, not on them
-                axes.text(
-                    place + 0.04, height, f"{value}", fontsize=8, color=theme.ink, va=side, parse_math=False
-                )
+                axes.text(place + 0.04, height, value, fontsize=8, color=theme.ink, va=side, parse_math=False)
     axes.set_xticks(range(len(names) + 1), [*(name.replace("_", "\n") for name in names), metric])
     axes.set_yticks([])
     axes.set_title("Parameters of each trial" if shown else "no trial has a score", color=theme.ink)

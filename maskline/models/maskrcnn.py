@@ -65,6 +65,7 @@ def mask_rcnn(resnet: str, recipe: Recipe) -> Callable[[TrainingSettings, int], 
 
 
 def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_classes: int) -> MaskRCNN:
+    trunk = backbone(resnet, recipe, settings)  # first: a seed gives the same weights as it always did
     classes = number_of_classes + 1
     heads: dict[str, Any] = {
         "box_head": TwoMLPHead(recipe.fpn * 7 * 7, recipe.box_head),
@@ -72,7 +73,7 @@ def _build(resnet: str, recipe: Recipe, settings: TrainingSettings, number_of_cl
         "mask_head": MaskRCNNHeads(recipe.fpn, recipe.mask_head, 1),
         "mask_predictor": MaskRCNNPredictor(recipe.mask_head[-1], recipe.mask_head[-1], classes),
     }
-    return assemble(backbone(resnet, recipe, settings), heads, recipe, settings)
+    return assemble(trunk, heads, recipe, settings)
 
 
 def anchors(recipe: Recipe) -> AnchorGenerator:
