@@ -24,6 +24,7 @@ Record = Mapping[str, Any]
 RECORDS_AT_ONCE = 1000
 RESULT = itemgetter("image_id", "category_id", "score", "area")
 ANNOTATION = itemgetter("id", "image_id", "category_id", "area", "iscrowd")
+IMAGE, BOX, SIZE = itemgetter("image_id"), itemgetter("bbox"), itemgetter("size")
 LISTED = 5
 """How many wrong records an error lists."""
 
@@ -115,17 +116,15 @@ def result_columns(
     start = 0
     for part in records(found):
         masks: list[Any] = [record.get("segmentation") for record in part]
-        masked = [isinstance(mask, dict) for mask in masks]
+        masked = [type(mask) is dict for mask in masks]
         columns = _numbers(map(RESULT, part))
-        images = [record["image_id"] for record in part]
-        fine = all(masked) and sizes.keys() >= set(images) and known.issuperset(columns[:, 1].tolist())
-        if not fine or [mask["size"] for mask in masks] != [sizes[image] for image in images]:
+        if not all(masked) or not _fit(part, masks, sizes) or not known.issuperset(columns[:, 1].tolist()):
             check(part, sizes, classes, start)
         areas, box_areas = columns[:, 3], columns[:, 3]
-        boxes = _numbers(record["bbox"] for record in part)
+        boxes = _numbers(map(BOX, part))
         if boxed is not None:
             box_areas, own, areas = boxes[:, 2] * boxes[:, 3], np.array(masked), np.zeros(len(part))
-            there = [mask for mask in masks if isinstance(mask, dict)]
+            there = [mask for mask in masks if type(mask) is dict]
             boxes = np.zeros((len(part), 4))
             areas[own], boxes[own] = rle.area(there), rle.to_bbox(there).reshape(-1, 4)
             if boxed is not True:
@@ -133,6 +132,14 @@ def result_columns(
         parts.append(np.column_stack([columns[:, :3], masked, areas, box_areas, boxes]))
         start += len(part)
     return np.concatenate(parts)
+
+
+def _fit(part: Sequence[Record], masks: Iterable[Any], sizes: Mapping[int, list[int]]) -> bool:
+    """Whether all masks are of their picture's size."""
+    try:
+        return list(map(SIZE, masks)) == list(map(sizes.__getitem__, map(IMAGE, part)))
+    except KeyError:
+        return False
 
 
 def _boxed(predictions: Predictions | Path, count: int) -> list[bool] | Literal[True] | None:
@@ -162,7 +169,7 @@ def objects_of(truth: COCO, images: list[int]) -> Objects:
     for part in records(truth, ids):
         try:
             columns = _numbers(map(ANNOTATION, part), 5)
-            boxes = _numbers(annotation["bbox"] for annotation in part)
+            boxes = _numbers(map(BOX, part))
         except KeyError as error:
             raise DataError("an annotation has no area or no bbox; COCO's instances have both") from error
         difficult = [bool(annotation.get("difficult")) for annotation in part]

@@ -157,10 +157,10 @@ def _arrays(
 
 def summarized(arrays: CocoArrays, names: Mapping[int, str]) -> CocoEvaluation:
     """COCO's means over what was accumulated; names of the classes by category id."""
+    columns = {name: _class_means(_part(arrays, name)) for name in COCO_NAMES}
     classes = {}
     for place, name in enumerate(names.values()):
-        one = CocoArrays(arrays.precision[:, :, [place]], arrays.recall[:, [place]])
-        numbers = {key: value for key, value in _means(one).items() if value != UNDEFINED}
+        numbers = {key: float(column[place]) for key, column in columns.items() if column[place] > UNDEFINED}
         if numbers:
             classes[name] = numbers
     return CocoEvaluation(_means(arrays), classes)
@@ -168,12 +168,25 @@ def summarized(arrays: CocoArrays, names: Mapping[int, str]) -> CocoEvaluation:
 
 def _means(arrays: CocoArrays) -> dict[str, float]:
     means = {}
-    for name, (iou, area, limit) in PLACES.items():
-        whole: NDArray[np.float64] = arrays.precision if name.startswith("AP") else arrays.recall
-        part = (whole if iou is None else whole[[iou]])[..., area, limit]
+    for name in COCO_NAMES:
+        part = _part(arrays, name)
         defined = part[part > -1]
         means[name] = float(np.mean(defined)) if defined.size else UNDEFINED
     return means
+
+
+def _part(arrays: CocoArrays, name: str) -> NDArray[np.float64]:
+    """What a number is the mean of: (IoUs, recalls, classes) for an AP, (IoUs, classes) for an AR."""
+    iou, area, limit = PLACES[name]
+    whole = arrays.precision if name.startswith("AP") else arrays.recall
+    part: NDArray[np.float64] = (whole if iou is None else whole[[iou]])[..., area, limit]
+    return part
+
+
+def _class_means(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(classes,); what a class lacks it lacks throughout, since that depends on its objects alone."""
+    rows = np.ascontiguousarray(np.moveaxis(part, -1, 0))  # or the sum is taken in another order
+    return np.asarray(rows.reshape(len(rows), -1).mean(axis=1))
 
 
 def primary_name(settings: "TrainingSettings") -> str:

@@ -5,8 +5,9 @@ every kind) in a fraction of its time and memory. Files go in without passing th
 are taken a few at a time, so that memory is that of the masks, not of a table of classes by pictures.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ Kind = Literal["segm", "bbox"]
 
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """COCO's IoU thresholds."""
-CLASSES_AT_ONCE = 10
+CLASSES_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -98,20 +99,18 @@ class Scoring:
             DataError: a prediction has no mask, or no box, where that is judged.
         """
         ious = [*IOUS] if iou_threshold is None or iou_threshold in IOUS else [*IOUS, iou_threshold]
-        # A part without classes, since there may be none.
-        precision = [np.zeros((len(IOUS), 101, 0, 4, 3))]
-        recall = [np.zeros((len(IOUS), 0, 4, 3))]
-        told = []
-        for evaluator in self._evaluators(kind, ious):
+        precision = np.empty((len(IOUS), 101, len(self.classes), 4, 3))
+        recall = np.empty((len(IOUS), len(self.classes), 4, 3))
+        judged = None if iou_threshold is None else self._unjudged()
+        for part, evaluator in self._evaluators(kind, ious):
             evaluator.accumulate()
             accumulated: Any = evaluator.eval
-            precision.append(accumulated["precision"][: len(IOUS)])
-            recall.append(accumulated["recall"][: len(IOUS)])
-            if iou_threshold is not None:
-                told.append(evaluator.image_diagnostics(iou_thr=iou_threshold))
-        if iou_threshold is not None:
-            self._verdicts[kind, iou_threshold] = self._judged(told)
-        return CocoArrays(np.concatenate(precision, axis=2), np.concatenate(recall, axis=1))
+            precision[:, :, part] = accumulated["precision"][: len(IOUS)]
+            recall[:, part] = accumulated["recall"][: len(IOUS)]
+            if judged is not None and iou_threshold is not None:
+                _judge(judged, evaluator, iou_threshold)
+                self._verdicts[kind, iou_threshold] = judged
+        return CocoArrays(precision, recall)
 
     def verdicts(self, iou_threshold: float, kind: Kind = "segm") -> Verdicts:
         """What each prediction is at one IoU threshold, as COCO matches: objects of all sizes, at most 100
@@ -119,8 +118,10 @@ class Scoring:
         """
         key = (kind, iou_threshold)
         if key not in self._verdicts:
-            evaluators = self._evaluators(kind, [iou_threshold], sizes=False)
-            self._verdicts[key] = self._judged(e.image_diagnostics(iou_thr=iou_threshold) for e in evaluators)
+            judged = self._unjudged()
+            for _, evaluator in self._evaluators(kind, [iou_threshold], sizes=False):
+                _judge(judged, evaluator, iou_threshold)
+            self._verdicts[key] = judged
         return self._verdicts[key]
 
     def errors(self) -> dict[str, Any]:
@@ -165,19 +166,18 @@ class Scoring:
             problems = [f"prediction {place}: segmentation is missing, or no RLE" for place in places]
             raise refusal(problems, len(self.score))
 
-    def _judged(self, told: Iterable[Mapping[str, Any]]) -> Verdicts:
+    def _unjudged(self) -> Verdicts:
         verdict = np.full(len(self.score), IGNORED, dtype=np.int8)
         found = np.zeros(len(self.score), dtype=np.int64)
-        for part in told:
-            status, match = part["dt_status"], part["dt_match"]
-            places = np.fromiter(status.keys(), dtype=np.int64, count=len(status)) - 1
-            verdict[places] = [HIT if name == "tp" else FALSE for name in status.values()]
-            found[np.fromiter(match.keys(), dtype=np.int64, count=len(match)) - 1] = list(match.values())
         return Verdicts(self.image_id, self.category_id, self.score, verdict, found, self.objects)
 
-    def _evaluators(self, kind: Kind, ious: list[float], *, sizes: bool = True) -> Iterator[COCOeval]:
+    def _evaluators(
+        self, kind: Kind, ious: list[float], *, sizes: bool = True
+    ) -> Iterator[tuple[slice, COCOeval]]:
+        """Some classes at a time: their places, and what was evaluated of them."""
         for start in range(0, len(self.classes), CLASSES_AT_ONCE):
-            yield self._evaluator(kind, self.classes[start : start + CLASSES_AT_ONCE], ious, sizes=sizes)
+            part = slice(start, start + CLASSES_AT_ONCE)
+            yield part, self._evaluator(kind, self.classes[part], ious, sizes=sizes)
 
     def _evaluator(self, kind: Kind, classes: list[int], ious: list[float], *, sizes: bool) -> COCOeval:
         self._prepare(kind)
@@ -197,6 +197,17 @@ class Scoring:
         if self._boxed:
             ids = np.arange(1, len(self.score) + 1)
             self._found.update_anns(ids=ids, area=self.area if kind == "segm" else self._box_area)
+
+
+def _judge(judged: Verdicts, evaluator: COCOeval, iou_threshold: float) -> None:
+    """Write down what became of the predictions that were evaluated."""
+    with uncollected():
+        told: Any = evaluator.image_diagnostics(iou_thr=iou_threshold, score_thr=inf)
+        status, match = told["dt_status"], told["dt_match"]
+    judged.verdict[np.fromiter(status, dtype=np.int64, count=len(status)) - 1] = FALSE
+    hits = np.fromiter(match, dtype=np.int64, count=len(match)) - 1
+    judged.verdict[hits] = HIT
+    judged.found[hits] = np.fromiter(match.values(), dtype=np.int64, count=len(match))
 
 
 def _load(load: Callable[[Any], COCO], given: Any) -> COCO:

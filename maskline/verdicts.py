@@ -1,5 +1,6 @@
 """What each prediction is, hit, false or not counted, as columns; and the scores that follow from that."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,14 @@ class Verdicts:
         """Only predictions of this class; the objects stay."""
         return self._only(self.category_id == category_id)
 
+    def by_class(self, classes: Iterable[int]) -> Iterator[tuple[int, "Verdicts"]]:
+        """What `of_class` says of each of these classes, read once."""
+        order = np.argsort(self.category_id, kind="stable")
+        grouped = self._only(order)
+        for number in classes:
+            start, end = np.searchsorted(grouped.category_id, [number, number + 1])
+            yield number, grouped._only(slice(start, end))
+
     def objects_of(self, category_id: int | None = None) -> int:
         """How many objects are to be found, of one class or of all."""
         objects = self.objects
@@ -66,7 +75,7 @@ class Verdicts:
         )
         return int(wanted.sum())
 
-    def _only(self, chosen: NDArray[np.bool_]) -> "Verdicts":
+    def _only(self, chosen: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Verdicts":
         return Verdicts(
             self.image_id[chosen],
             self.category_id[chosen],

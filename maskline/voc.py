@@ -11,6 +11,7 @@ Azure ML's rule (`voc_matching: azure`) differs for crowd regions: they compete 
 detection which lies inside one more than it overlaps its object doesn't count.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,10 +92,10 @@ def voc_scores(
 def summarize(verdicts: Verdicts, names: Mapping[int, str]) -> VocScores:
     """The numbers that follow from `voc_verdicts`; names of the classes by category id."""
     classes = {}
-    for number, name in names.items():
-        found, objects = verdicts.of_class(number), verdicts.objects_of(number)
-        if len(found.score) or objects:
-            classes[name] = _class_scores(found, objects)
+    to_find = Counter(verdicts.objects.category_id[verdicts.objects.counts].tolist())
+    for number, found in verdicts.by_class(names):
+        if len(found.score) or to_find[number]:
+            classes[names[number]] = _class_scores(found, to_find[number])
     return VocScores(
         mean_average_precision=_mean([found.average_precision for found in classes.values()]),
         precision=_mean([found.precision for found in classes.values()]),
@@ -212,20 +213,24 @@ def _torn(
     most = max(1, PAIRS // max(1, int((end - start).max(initial=1))))
     for part in range(0, len(detection), most):
         rows = np.arange(part, min(part + most, len(detection)))
-        for known in (False, True):
-            row, thing = _pairs(rows, order, start[rows], end[rows])
-            area = scoring.area[detection[row]]
-            shared = np.minimum(_overlap(scoring.box[detection[row]], objects.box[thing]), area)
-            other = shared
-            if known:
-                different, where = np.unique(thing, return_inverse=True)
-                other = scoring.mask_areas(objects.id[different].tolist())[where]
-                shared = np.minimum(shared, other)
-            union = np.where(objects.crowd[thing], area, area + other - shared)
-            reached = shared >= (threshold - ROUNDING) * union
-            rows = np.flatnonzero(np.bincount(row[reached], minlength=len(detection)) > 1)
-        torn[rows] = True
+        row, thing = _pairs(rows, order, start[rows], end[rows])
+        area = scoring.area[detection[row]]
+        shared = np.minimum(_overlap(scoring.box[detection[row]], objects.box[thing]), area)
+        near = _several(row, shared >= (threshold - ROUNDING) * area)
+        row, thing, area, shared = row[near], thing[near], area[near], shared[near]
+        different, where = np.unique(thing, return_inverse=True)
+        other = scoring.mask_areas(objects.id[different].tolist())[where]
+        shared = np.minimum(shared, other)
+        union = np.where(objects.crowd[thing], area, area + other - shared)
+        torn[row[_several(row, shared >= (threshold - ROUNDING) * union)]] = True
     return torn
+
+
+def _several(row: NDArray[np.int64], reached: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Places of the pairs that reach, of rows with two of them or more."""
+    places = np.flatnonzero(reached)
+    count = np.bincount(row[places])
+    return places[count[row[places]] > 1]
 
 
 def _pairs(
