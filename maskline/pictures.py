@@ -15,7 +15,7 @@ from .errors import DataError
 PIXEL_LIMIT = 89_478_485
 """Pixels of the largest picture that is opened: 256 MiB as RGB. Larger ones are refused by their header."""
 
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 SUFFIXES = frozenset((".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """How names of picture files end, in lower case."""
 _ORIENTATION = 0x0112
@@ -136,6 +136,7 @@ def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int = PIXEL_LIMIT) 
     """An open picture; whatever Pillow raises over it becomes a DataError that names the file."""
     path = file if isinstance(file, str | os.PathLike) else "the data"
     try:
+        Image.preinit()  # else Pillow loads all of its plugins, PDF's and others, for want of JPEG's
         with Image.open(file, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > limit:

@@ -18,7 +18,7 @@ from .spec import TrialSpec
 
 GRACE_SECONDS = 20.0
 """What a training process has to save a checkpoint; Kubernetes gives a pod 30 s in all."""
-COMMAND = (sys.executable, "-u", "-m", "maskline.components.sweep_trial.train")
+COMMAND = (sys.executable, "-u", "-m", "maskline.components.sweep_trial")
 """What trains, followed by the path of the spec."""
 _LAST_LINES = 40
 

@@ -169,10 +169,9 @@ class Shelf:
         Raises:
             StageError: the directory holds a training with other settings or of other data.
         """
-        new = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
-        for path in (self._files.last, self._files.previous):
-            if not path.exists():
-                continue
+        paths = [path for path in (self._files.last, self._files.previous) if path.exists()]
+        new = {name: tensor.clone() for name, tensor in self._model.state_dict().items()} if paths else {}
+        for path in paths:
             try:
                 return self._read(path)
             except CheckpointError as error:

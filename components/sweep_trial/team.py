@@ -142,7 +142,7 @@ def launch(spec: Path, size: int, stop: Interruption) -> int:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-    command = [sys.executable, "-u", "-m", "maskline.components.sweep_trial.train", str(spec)]
+    command = [sys.executable, "-u", "-m", "maskline.components.sweep_trial", str(spec)]
     team = [
         subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(size)

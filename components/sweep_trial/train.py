@@ -1,11 +1,10 @@
 """One training with one complete set of settings, in a process of its own.
 
-Run by `supervise` as `python -m maskline.components.sweep_trial.train SPEC`; it knows nothing of the sweep.
+Run by `supervise` as `python -m maskline.components.sweep_trial SPEC`; it knows nothing of the sweep.
 In a directory that holds an unfinished training, it goes on from there, to the bit on the same device. On
 SIGTERM it finishes the step, keeps a checkpoint and ends with exit code 143.
 """
 
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -171,7 +170,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return f"{text}; lower min_size and max_size: not even one picture fits"
     return text
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
