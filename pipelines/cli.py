@@ -1,7 +1,9 @@
 """The command line. Each verb is thin: it reads its arguments, calls, and says where the results lie."""
 
+import re
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+"""Of modules whose distribution has another name."""
 UNREAD = "kept, and not read by any stage yet"
 JobFile = Annotated[Path, typer.Argument(help="The job, a YAML file.", metavar="JOB")]
 
@@ -194,9 +198,27 @@ def main() -> None:
     except OSError as error:
         err.print(f"error: {error}; correct the path or its permissions", markup=False, soft_wrap=True)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (package := to_install(error.name or "")) is None:
+            raise
+        err.print(f"error: {error.name} is not installed; pip install '{package}'", markup=False)
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
+
+
+def to_install(module: str) -> str | None:
+    """What pip is told so that a module is there that this command needs; None if it is none of ours."""
+    name = module.partition(".")[0]
+    wanted = DISTRIBUTIONS.get(name, name)
+    for requirement in metadata.requires("maskline") or []:
+        extra = re.search(r"extra == .(\w+)", requirement)
+        if re.split(r"[^\w.-]", requirement)[0].lower() == wanted.lower() and (
+            not extra or extra[1] != "dev"
+        ):
+            return f"maskline[{extra[1]}]" if extra else "maskline"
+    return None
 
 
 if __name__ == "__main__":

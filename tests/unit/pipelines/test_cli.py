@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from maskline import __version__, load_job
-from maskline.pipelines.cli import app
+from maskline.pipelines.cli import app, to_install
 from maskline.sample_data import write_sample_data
 
 VERBS = ("validate", "run", "compile", "new", "sample-data", "parameters", "convert", "inspect")
@@ -193,3 +193,27 @@ def test_new_takes_any_spelling_of_a_path_and_refuses_what_has_no_labels(
     assert done.returncode == 1
     assert "no labelled picture" in done.stderr or "no image" in done.stderr.lower()
     assert not (tmp_path / "empty.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("yaml", "maskline"),
+        ("optuna.storages", "maskline"),
+        ("torch", "maskline[train]"),
+        ("hotcoco", "maskline[light]"),
+        ("starlette", "maskline[serve]"),
+        ("maskline.gone", None),
+        ("unheard_of", None),
+    ],
+)
+def test_what_is_missing_is_named_with_its_extra(module: str, package: str | None) -> None:
+    assert to_install(module) == package
+
+
+def test_a_missing_package_is_one_line(folder: Path) -> None:
+    code = "import sys; sys.modules['yaml'] = None; from maskline.pipelines.cli import main; main()"
+    command = [sys.executable, "-c", code, "validate", str(job_file(folder))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: yaml is not installed; pip install 'maskline'\n"
