@@ -49,30 +49,30 @@ STAGES = "stages.jsonl"
 """What the stages report to, in `logs`."""
 GRACE_SECONDS = 20.0
 """What a run that is interrupted has to end its trials."""
-DELIVERED = {
-    "data_report": {"": artifacts.DATA_REPORT},
-    "prepared": {
+DELIVERED: dict[tuple[str, str], dict[str, str]] = {
+    ("data_preparation", "report"): {"": artifacts.DATA_REPORT},
+    ("data_preparation", "prepared"): {
         artifacts.DATA_NUMBERS: artifacts.DATA_NUMBERS,
         artifacts.FINDINGS: artifacts.FINDINGS,
     },
-    "report": {"": artifacts.REPORT},
-    "onnx": {artifacts.MODEL: artifacts.MODEL, artifacts.PARITY: artifacts.PARITY},
-    "leaderboard": {
+    ("trial_selection", "leaderboard"): {
         artifacts.LEADERBOARD: artifacts.LEADERBOARD,
         artifacts.LEADERBOARD_PICTURE: artifacts.LEADERBOARD_PICTURE,
     },
-    "model": {
+    ("trial_selection", "model"): {
         artifacts.CHECKPOINT: f"model/{artifacts.CHECKPOINT}",
         artifacts.LABELS: f"model/{artifacts.LABELS}",
     },
-    "results": {
+    ("evaluation", "report"): {"": artifacts.REPORT},
+    ("evaluation", "results"): {
         artifacts.METRICS: artifacts.METRICS,
         artifacts.PREDICTIONS: artifacts.PREDICTIONS,
         artifacts.BOX_PREDICTIONS: artifacts.BOX_PREDICTIONS,
         artifacts.EVALUATION: artifacts.EVALUATION,
     },
+    ("onnx_export", "onnx"): {artifacts.MODEL: artifacts.MODEL, artifacts.PARITY: artifacts.PARITY},
 }
-"""Pipeline output -> file in it -> where a user finds it, below the run directory."""
+"""Stage and its output -> file in it -> where a user finds it, below the run directory."""
 
 
 @dataclass
@@ -200,7 +200,7 @@ def run_local(
                 docker_runner.stop(directory)
             _stop(engine)
     if engine.returncode:
-        raise StageError(_failure(progress, logs / "kfp.log"))
+        raise StageError(_failure(progress, directory))
     return RunFiles(directory)
 
 
@@ -325,9 +325,13 @@ def _read_journal(journal: Path, progress: Progress) -> None:
             progress.reasons.setdefault(name, event["reason"])
 
 
-def _failure(progress: Progress, log: Path) -> str:
+def _failure(progress: Progress, directory: Path) -> str:
+    made = [
+        target for files in DELIVERED.values() for target in files.values() if (directory / target).exists()
+    ]
+    kept = f"; what was done before is in {directory}: {', '.join(made)}" if made else ""
     for name, reason in progress.reasons.items():
-        return f"{name} failed: {reason}"
+        return f"{name} failed: {reason}{kept}"
     running = [name for name, state in progress.stages.items() if state == "running"]
     done = [name for name, state in progress.stages.items() if state == "done"]
     where = (
@@ -335,7 +339,7 @@ def _failure(progress: Progress, log: Path) -> str:
         if running
         else f"the pipeline did not start{f' the stage after {done[-1]}' if done else ''}"
     )
-    return f"{where}; {log} holds its output"
+    return f"{where}; {directory / 'logs' / 'kfp.log'} holds its output{kept}"
 
 
 def _end_with(parent: int) -> None:
@@ -372,12 +376,23 @@ def _run_pipeline(directory: Path, runner: Runner) -> None:
         raise_on_error=True,
     )
     pipeline = components.load_component_from_text(text)
-    outputs = pipeline(run_root=str(directory.parent), run_name=directory.name).outputs
-    for output, files in DELIVERED.items():
-        for source, target in files.items():
-            destination = directory / target
-            destination.parent.mkdir(exist_ok=True)
-            shutil.copy(Path(outputs[output].path) / source, destination)
+    try:
+        pipeline(run_root=str(directory.parent), run_name=directory.name)
+    finally:  # what was done before a stage failed is kept
+        _deliver(directory)
+
+
+def _deliver(directory: Path) -> None:
+    """Put what the stages have finished where a user finds it."""
+    progress = Progress()
+    _read_journal(directory / "logs" / STAGES, progress)
+    for (stage, output), files in DELIVERED.items():
+        if progress.stages[stage] == "done":
+            places = (directory / "pipeline").glob(f"*/{stage.replace('_', '-')}/{output}")
+            newest = max(places, key=lambda place: place.stat().st_mtime)
+            for source, target in files.items():
+                (directory / target).parent.mkdir(exist_ok=True)
+                shutil.copy(newest / source, directory / target)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,24 @@ def test_all_trials_killed(drawn: Path, tmp_path: Path) -> None:
     assert not (run / "report.html").exists()
 
 
+def test_what_was_done_before_a_failure_is_handed_out(drawn: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def watch(progress: Progress) -> None:
+        for process in _processes(str(run)) if progress.stages["onnx_export"] == "running" else ():
+            if "onnx_export" in Path(f"/proc/{process}/cmdline").read_text():
+                os.kill(process, signal.SIGKILL)
+
+    job = make_job(drawn, "mltable", min_size=64, max_size=64)
+    with pytest.raises(StageError, match=r"^onnx_export ended without a word; .*kfp\.log") as error:
+        run_local(job, run, watch=watch)
+    files = RunFiles(run)
+    for path in (files.data_report, files.checkpoint, files.leaderboard, files.metrics, files.report):
+        assert path.exists()
+        assert str(path.relative_to(run)) in str(error.value)
+    assert not files.onnx.exists()
+
+
 def test_bad_data_are_one_clear_line(tmp_path: Path) -> None:
     data = write_sample_data(tmp_path / "data", pictures=12, size=64) / "train"
     for picture in list((data / "images").iterdir())[:3]:
