@@ -1,33 +1,19 @@
 """Pictures -> what a model finds on them, as COCO results at original resolution."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .loading import PictureDataset, loader
-from .pasting import paste
+from .models import family_of
 from .settings import TrainingSettings
 
 
 def default_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def small_masks(model: nn.Module, score_threshold: float) -> Iterator[None]:
-    """For a while, let the model report detections from this score on, with masks as it makes them: small."""
-    heads: Any = model.roi_heads
-    transform: Any = model.transform
-    before = heads.score_thresh, transform.pastes_masks
-    heads.score_thresh, transform.pastes_masks = score_threshold, False
-    try:
-        yield
-    finally:
-        heads.score_thresh, transform.pastes_masks = before
 
 
 def predict(
@@ -59,41 +45,12 @@ def predict_pictures(
     batches = loader(
         PictureDataset(coco), batch_size=settings.validation_batch_size, workers=settings.number_of_workers
     )
-    threshold = settings.advanced.mask_pixel_score_threshold
+    own, threshold = family_of(settings.model_name), settings.advanced.mask_pixel_score_threshold
+    lowest = settings.advanced.metric_score_threshold
     for pictures, targets in batches:
         # Not around the `yield`: what the caller does in between is none of the model's business.
-        with torch.inference_mode(), small_masks(model, settings.advanced.metric_score_threshold):
+        with torch.inference_mode(), own.reporting(model, lowest, small_masks=True):
             outputs = model([picture.to(device) for picture in pictures])
         for picture, output, target in zip(pictures, outputs, targets, strict=True):
             height, width = picture.shape[-2:]
-            yield results(output, int(target["image_id"]), height, width, threshold)
-
-
-def results(
-    output: dict[str, Tensor], image_id: int, height: int, width: int, mask_threshold: float = 0.5
-) -> list[dict[str, Any]]:
-    """One picture's output of a model as COCO results.
-
-    Args:
-        output: boxes (n, 4) in pixels, labels (n,), scores (n,), masks (n, 1, m, m) in 0 ... 1, as
-            `small_masks` has the model give them.
-        image_id: id of the picture in the split.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        mask_threshold: a pixel belongs to the mask when its probability is above this.
-    """
-    boxes = output["boxes"].float().cpu().numpy()
-    soft = output["masks"].float().cpu().numpy()
-    masks = paste(soft, boxes, height, width, mask_threshold)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(label),
-            "score": float(score),
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "segmentation": mask,
-        }
-        for box, label, score, mask in zip(
-            boxes.tolist(), output["labels"].tolist(), output["scores"].tolist(), masks, strict=True
-        )
-    ]
+            yield own.results(output, int(target["image_id"]), height, width, threshold)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from .augmentation import View, change_colour, draw_view, whole
 from .loading import PictureDataset, Sample
+from .models import family_of
 from .picture_cache import MIB, PictureCache
 from .pictures import open_upright
 from .run_lengths import look_up
@@ -31,7 +32,7 @@ class TrainingDataset(PictureDataset):
     0 <= x1 < x2 <= W and likewise y; labels (n,) int64 from 1; masks (n, H, W) uint8; crowds (k, H, W) uint8,
     k 0 or 1, regions that are neither object nor background; image_id (1,) int64.
 
-    Without augmentation the size is that of `ExactTransform`. Pictures are decoded at the smallest scale
+    Without augmentation the size is that of `Family.size`. Pictures are decoded at the smallest scale
     that isn't below it. An item depends on seed, epoch and index alone: neither on the process that loads it
     nor on the cache.
     """
@@ -43,7 +44,7 @@ class TrainingDataset(PictureDataset):
 
         Args:
             coco: one split of a prepared data set (`PreparedDataset.coco`).
-            settings: min_size, max_size, and the advanced settings on augmentation and cache_mib are read.
+            settings: the model, its sizes, and the advanced settings on augmentation and cache_mib are read.
             augment: change pictures at random.
             seed: of the changes.
         """
@@ -59,7 +60,8 @@ class TrainingDataset(PictureDataset):
         self._random_views = augment
         self._seed = seed
         self._originals = [(image["width"], image["height"]) for image in self.images]
-        self._sizes = [network_size(size, settings.min_size, settings.max_size) for size in self._originals]
+        own = family_of(settings.model_name)
+        self._sizes = [own.size(size, settings) for size in self._originals]
         # A picture is never stored enlarged.
         self._decoded = [min(pair) for pair in zip(self._originals, self._sizes, strict=True)]
         self._cache = PictureCache(self._decoded, settings.advanced.cache_mib * MIB)
@@ -133,14 +135,6 @@ class TrainingDataset(PictureDataset):
         part = canvas[:, y : y + len(rows), x : x + len(columns)]
         look_up([i["segmentation"] for i in instances], columns, rows, part)
         return torch.from_numpy(masks)
-
-
-def network_size(original: Size, min_size: int, max_size: int) -> Size:
-    """Width and height at which the network works on a picture; as `ExactTransform`, in whole numbers."""
-    short, long = min(original), max(original)
-    wanted, side = (min_size, short) if min_size * long <= max_size * short else (max_size, long)
-    width, height = (max(1, own * wanted // side) for own in original)
-    return width, height
 
 
 def with_a_pixel_each(target: Target) -> Target:

@@ -1,11 +1,7 @@
 """A trained model as one ONNX graph that takes a picture as users have it."""
 
-import io
 import json
-import warnings
-from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
 
 import onnx
 import torch
@@ -13,14 +9,12 @@ from onnx import numpy_helper
 from torch import nn
 
 from maskline.checkpoint import Checkpoint
-from maskline.onnx_model import MOST, PIXEL, SCORE, SOFT_MASKS
+from maskline.models import family_of
+from maskline.models.family import OUTPUTS
+from maskline.onnx_model import MOST, PIXEL, SCORE
 
 from .batch import batched
-from .network import NetworkAlone, PictureModel
 
-OPSET = 17
-PROPOSALS = "max_proposals"
-OUTPUTS = ("boxes", "labels", "scores", "masks")
 INPUTS = {
     "picture": "image: uint8 (height, width, 3), RGB, upright, any size",
     "pictures": "images: uint8 (pictures, height, width, 3), RGB, upright, of one size; image_index tells "
@@ -43,54 +37,24 @@ def export(detector: nn.Module, checkpoint: Checkpoint) -> onnx.ModelProto:
     """The graph of a detector for one picture, dynamic in its size, valid ONNX, in 32 bits.
 
     Thresholds and the most detections are inputs with defaults. `finished` makes of it what is delivered.
-    torch's newer exporter can't yet translate torchvision's non-maximum suppression, whose control flow
-    depends on the number of boxes; the TorchScript-based one can.
 
     Args:
         detector: of `build_model`; left on the CPU, in evaluation mode.
         checkpoint: what it says of itself.
     """
-    settings = checkpoint.training_settings
+    settings, kind = checkpoint.training_settings, graph_kind(checkpoint)
     defaults = {
         SCORE: torch.tensor(settings.box_score_threshold),
         MOST: torch.tensor(settings.box_detections_per_image),
         PIXEL: torch.tensor(settings.advanced.mask_pixel_score_threshold),
     }
-    detector.cpu().eval()
-    if graph_kind(checkpoint) == "network":
-        del defaults[PIXEL]
-        model = _traced(NetworkAlone(detector), "input", torch.rand(1, 3, 240, 320), defaults, OUTPUTS)
-    else:
-        example = torch.randint(0, 255, (240, 320, 3), dtype=torch.uint8)
-        model = _traced(PictureModel(detector), "image", example, defaults, (*OUTPUTS, SOFT_MASKS))
-    proposals = torch.tensor(detector.rpn.post_nms_top_n())  # type: ignore[operator, union-attr]
-    for name, value in {**defaults, PROPOSALS: proposals}.items():
-        model.graph.initializer.append(numpy_helper.from_array(value.numpy(), name))
-    _end_suppression_early(model.graph)
+    form = "network" if kind == "network" else "picture"
+    model = family_of(settings.model_name).graph(detector.cpu().eval(), form, defaults)
+    given = {value.name for value in model.graph.input}
+    for name, value in defaults.items():
+        if name in given:
+            model.graph.initializer.append(numpy_helper.from_array(value.numpy(), name))
     return model
-
-
-def _end_suppression_early(graph: onnx.GraphProto) -> None:
-    """Let non-maximum suppression end when it has as many boxes as are kept of it.
-
-    It takes boxes by falling score, so that the first ones stay the same. Without this it goes on through all
-    boxes of all classes, at a cost that grows with their square, and what is too much is cut off afterwards.
-    """
-    found = list(_suppressions(graph))
-    if len(found) != 2:
-        raise RuntimeError(
-            f"{len(found)} non-maximum suppressions in the graph instead of proposals' and boxes'"
-        )
-    for node, most in zip(found, (PROPOSALS, MOST), strict=True):
-        node.input[2] = most
-
-
-def _suppressions(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        if node.op_type == "NonMaxSuppression":
-            yield node
-        for attribute in node.attribute:
-            yield from _suppressions(attribute.g)
 
 
 def finished(model: onnx.ModelProto, checkpoint: Checkpoint, precision: str = "fp32") -> onnx.ModelProto:
@@ -122,32 +86,6 @@ def _bake(graph: onnx.GraphProto) -> None:
     left = [value for value in graph.input if value.name not in given]
     del graph.input[:]
     graph.input.extend(left)
-
-
-def _traced(
-    model: nn.Module, name: str, example: torch.Tensor, limits: dict[str, Any], outputs: tuple[str, ...]
-) -> onnx.ModelProto:
-    stream = io.BytesIO()
-    axes = {
-        "image": {0: "height", 1: "width"},
-        "input": {2: "height", 3: "width"},
-        "masks": {0: "n", 1: "height", 2: "width"} if name == "image" else {0: "n", 2: "height", 3: "width"},
-        **{output: {0: "n"} for output in outputs if output != "masks"},
-    }
-    with torch.no_grad(), warnings.catch_warnings():
-        # Tracing warns of every Python number it meets; the parity check shows what they are worth.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model.eval(),
-            (example, *limits.values()),
-            stream,  # type: ignore[arg-type]  # a file will do, its type information says otherwise
-            opset_version=OPSET,
-            dynamo=False,
-            input_names=[name, *limits],
-            output_names=list(outputs),
-            dynamic_axes={key: value for key, value in axes.items() if key in (name, *outputs)},
-        )
-    return onnx.load_model_from_string(stream.getvalue())
 
 
 def _facts(checkpoint: Checkpoint, kind: str, precision: str) -> dict[str, str]:

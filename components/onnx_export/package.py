@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from maskline.artifacts import CARD, CHECKPOINT, LABELS, METRICS, MLMODEL, MODEL, PARITY, SETTINGS
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
+from maskline.models import family_of
 from maskline.settings import PUBLISHED_WEIGHTS, TrainingSettings, weights_wanted
 
 from .export import graph_kind
@@ -67,10 +68,8 @@ def _inference(settings: TrainingSettings) -> dict[str, Any]:
     """What predictions depend on, under the names of Azure's settings.json."""
     return {
         "model_name": settings.model_name,
-        "min_size": settings.min_size,
-        "max_size": settings.max_size,
+        **family_of(settings.model_name).inference(settings),
         "box_score_thresh": settings.box_score_threshold,
-        "nms_iou_thresh": settings.nms_iou_threshold,
         "box_detections_per_img": settings.box_detections_per_image,
         "mask_pixel_score_threshold": settings.advanced.mask_pixel_score_threshold,
     }

@@ -11,14 +11,12 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 
 from maskline.errors import ParityError
+from maskline.models import family_of
+from maskline.models.family import OUTPUTS
 from maskline.onnx_model import PIXEL, SCORE
 from maskline.pictures import open_upright
-
-from .export import OUTPUTS
-from .network import limits
 
 SCORE_TOLERANCE = 1e-4
 BOX_PIXELS = 0.01
@@ -63,6 +61,7 @@ class Graph:
     Attributes:
         kind: what it takes, see INPUTS of export.
         thresholds: the defaults of its limits.
+        family: of the model that it was made from.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -71,6 +70,7 @@ class Graph:
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
         self.kind: str = facts["kind"]
+        self.family = family_of(facts["model_name"])
         self.thresholds: dict[str, float] = json.loads(facts["thresholds"])
         self.open = {value.name for value in self._session.get_overridable_initializers()}
 
@@ -98,8 +98,7 @@ def measure(detector: nn.Module, graph: Graph, files: Sequence[str], threshold: 
         files: pictures.
         threshold: of scores, for both; the graph's own where that is baked in.
     """
-    heads: Any = detector.roi_heads
-    with torch.inference_mode(), limits(heads, threshold, heads.detections_per_img):
+    with torch.inference_mode(), graph.family.reporting(detector, threshold):
         return [_compare(detector, graph, file, threshold) for file in files]
 
 
@@ -131,8 +130,8 @@ def _compare(detector: nn.Module, graph: Graph, file: str, threshold: float) -> 
     height, width = picture.shape[:2]
     image = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
     if graph.kind == "network":
-        image = detector.transform.resize(detector.transform.normalize(image))[0]  # type: ignore[operator, union-attr]
-        found, given = _network_alone(detector, image), image[None].numpy()
+        seen, found = graph.family.seen(detector, image)
+        given = seen[None].numpy()
     else:
         found, given = detector([image])[0], picture
     expected, unsure = _decided(found, graph.thresholds[PIXEL])
@@ -169,17 +168,6 @@ def _judged(
     ]
     breach = "; ".join(text for holds, text in rules if not holds)
     return PictureParity(file, *size, len(pairs), score, box, iou, breach)
-
-
-def _network_alone(detector: Any, image: Tensor) -> dict[str, Tensor]:
-    """What torchvision finds on a picture (3, H, W) that is resized and normalised, at that size."""
-    sizes = [tuple(image.shape[-2:])]
-    images = ImageList(detector.transform.batch_images([image]), sizes)
-    features = detector.backbone(images.tensors)
-    proposals, _ = detector.rpn(images, features)
-    found, _ = detector.roi_heads(features, proposals, sizes)
-    done: dict[str, Tensor] = detector.transform.postprocess(found, sizes, sizes)[0]
-    return done
 
 
 def _decided(found: dict[str, Tensor], threshold: float) -> tuple[Answer, NDArray[np.bool_]]:

@@ -17,7 +17,7 @@ from maskline.artifacts import TrialDirectory
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
 from maskline.errors import MasklineError
-from maskline.models import build_model, weights
+from maskline.models import build_model, family_of, weights
 from maskline.prediction import default_device
 from maskline.settings import TrainingSettings, complete
 from maskline.training_data import TrainingDataset
@@ -70,7 +70,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         progress = Progress()
         _start(model, settings, data.classes)
     if settings.advanced.torch_compile:
-        model.get_submodule("backbone").compile(dynamic=True)
+        family_of(settings.model_name).backbone(model).compile(dynamic=True)
     measured = settings.validation_metric_type != "none"
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)
@@ -138,7 +138,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
 def _start(model: nn.Module, settings: TrainingSettings, classes: Sequence[str]) -> None:
     """Give a new model the weights that training starts from."""
     if (found := weights.fetch(settings)) is not None:
-        missing = weights.load(model, found, classes)
+        missing = weights.load(family_of(settings.model_name), model, found, classes)
         print(f"not in the weights, so trained from scratch: {', '.join(missing) or 'nothing'}")
 
 

@@ -1,25 +1,25 @@
-"""The registered models: a name -> a builder. One file a family."""
+"""The registered models: a name -> what its family brings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 
 from maskline.errors import JobError
 from maskline.settings import TrainingSettings
 
+from .family import Family
 from .maskrcnn import LIGHT, STANDARD, mask_rcnn
+from .maskrcnn_family import MaskRCNNFamily
 from .maskrcnn_v2 import mask_rcnn_v2
 
-Builder = Callable[[TrainingSettings, int], nn.Module]
-
-MODELS: Mapping[str, Builder] = {
-    "maskrcnn_resnet18_fpn": mask_rcnn("resnet18", STANDARD),
-    "maskrcnn_resnet18_fpn_light": mask_rcnn("resnet18", LIGHT),
-    "maskrcnn_resnet34_fpn": mask_rcnn("resnet34", STANDARD),
-    "maskrcnn_resnet50_fpn": mask_rcnn("resnet50", STANDARD),
-    "maskrcnn_resnet50_fpn_v2": mask_rcnn_v2,
-    "maskrcnn_resnet101_fpn": mask_rcnn("resnet101", STANDARD),
-    "maskrcnn_resnet152_fpn": mask_rcnn("resnet152", STANDARD),
+MODELS: Mapping[str, Family] = {
+    "maskrcnn_resnet18_fpn": MaskRCNNFamily(mask_rcnn("resnet18", STANDARD)),
+    "maskrcnn_resnet18_fpn_light": MaskRCNNFamily(mask_rcnn("resnet18", LIGHT)),
+    "maskrcnn_resnet34_fpn": MaskRCNNFamily(mask_rcnn("resnet34", STANDARD)),
+    "maskrcnn_resnet50_fpn": MaskRCNNFamily(mask_rcnn("resnet50", STANDARD)),
+    "maskrcnn_resnet50_fpn_v2": MaskRCNNFamily(mask_rcnn_v2),
+    "maskrcnn_resnet101_fpn": MaskRCNNFamily(mask_rcnn("resnet101", STANDARD)),
+    "maskrcnn_resnet152_fpn": MaskRCNNFamily(mask_rcnn("resnet152", STANDARD)),
 }
 
 
@@ -38,9 +38,18 @@ def build_model(settings: TrainingSettings, number_of_classes: int) -> nn.Module
     Raises:
         JobError: no model of that name is registered.
     """
-    builder = MODELS.get(settings.model_name)
-    if builder is None:
+    return family_of(settings.model_name).build(settings, number_of_classes)
+
+
+def family_of(model_name: str) -> Family:
+    """What the family of a model brings.
+
+    Raises:
+        JobError: no model of that name is registered.
+    """
+    found = MODELS.get(model_name)
+    if found is None:
         raise JobError(
-            f"model_name={settings.model_name} is not a registered model; choose one of {', '.join(MODELS)}"
+            f"model_name={model_name} is not a registered model; choose one of {', '.join(MODELS)}"
         )
-    return builder(settings, number_of_classes)
+    return found

@@ -15,6 +15,7 @@ STD = (0.229, 0.224, 0.225)
 """Of ImageNet's pictures, red, green, blue, in 0 ... 1."""
 
 Target = dict[str, Tensor]
+Size = tuple[int, int]
 
 
 class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no type information
@@ -93,3 +94,11 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
         size = torch.where(fits, sides * wanted // short, sides * most // long).clamp(min=1)
         # A graph keeps the two numbers open; torch itself wants them as numbers.
         return [size[0], size[1]] if is_tracing() else size.tolist()  # type: ignore[no-untyped-call]
+
+
+def network_size(original: Size, min_size: int, max_size: int) -> Size:
+    """Width and height at which the network works on a picture; as `ExactTransform`, in whole numbers."""
+    short, long = min(original), max(original)
+    wanted, side = (min_size, short) if min_size * long <= max_size * short else (max_size, long)
+    width, height = (max(1, own * wanted // side) for own in original)
+    return width, height

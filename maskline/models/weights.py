@@ -2,43 +2,23 @@
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.error import URLError
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
-from torchvision.models import Weights
 
 from maskline import storage
 from maskline.artifacts import BEST, CHECKPOINT, DESCRIPTION, NO_WEIGHT
 from maskline.errors import StorageError, WeightsError
 from maskline.settings import TrainingSettings, weights_wanted
 
-from .heads import ROWS, match_rows
-
-BACKBONES = {
-    "maskrcnn_resnet18_fpn": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
-    "maskrcnn_resnet18_fpn_light": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
-    "maskrcnn_resnet34_fpn": torchvision.models.ResNet34_Weights.IMAGENET1K_V1,
-    "maskrcnn_resnet50_fpn": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
-    "maskrcnn_resnet50_fpn_v2": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
-    "maskrcnn_resnet101_fpn": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
-    "maskrcnn_resnet152_fpn": torchvision.models.ResNet152_Weights.IMAGENET1K_V1,
-}
-DETECTORS = {
-    "maskrcnn_resnet50_fpn": torchvision.models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
-    "maskrcnn_resnet50_fpn_v2": torchvision.models.detection.MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
-}
-INSTEAD = (
-    "or set advanced_settings.pretrained_weights to a file or URI you can reach, "
-    "or to none to train from scratch"
-)
+from . import family_of
+from .family import Family
+from .heads import match_rows
+from .torchvision_weights import INSTEAD
 
 
 @dataclass(frozen=True)
@@ -68,20 +48,19 @@ def fetch(settings: TrainingSettings) -> Start | None:
         return _read(_run_checkpoint(settings.checkpoint_run_id), "checkpoint_run_id")
     if wanted == "none":
         return None
-    if wanted == "imagenet":
-        return Start(_published(BACKBONES[settings.model_name]))
-    if wanted == "coco":
-        return Start(_published(DETECTORS[settings.model_name]))
+    if wanted in ("coco", "imagenet"):
+        return Start(family_of(settings.model_name).published(settings, wanted))
     return _read(wanted, "advanced_settings.pretrained_weights")
 
 
-def load(model: nn.Module, start: Start, classes: Sequence[str] = ()) -> list[str]:
+def load(family: Family, model: nn.Module, start: Start, classes: Sequence[str] = ()) -> list[str]:
     """Copy every tensor that fits by name and shape; the others keep their random start.
 
     If the classes of the weights are known, the heads' rows are matched by the classes' names: those in
     common keep what was learnt of them, wherever they stand in the order.
 
     Args:
+        family: of the model.
         model: a model of `build_model`; changed in place.
         start: of `fetch`.
         classes: of the model, in the order of its labels from 1.
@@ -94,41 +73,26 @@ def load(model: nn.Module, start: Start, classes: Sequence[str] = ()) -> list[st
         WeightsError: not one tensor of the backbone fits.
     """
     weights = {name: tensor for name, tensor in start.tensors.items() if not name.startswith(NO_WEIGHT)}
-    if "conv1.weight" in weights:
-        weights = {f"backbone.body.{name}": tensor for name, tensor in weights.items()}
+    weights = family.own_names(weights, model)
     own = model.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     new: list[str] = []
     if start.classes is not None:
         new = [name for name in classes if name not in start.classes]
-        heads = [name for name in own if name.rpartition(".")[0] in ROWS]
+        heads = [name for name in own if name.rpartition(".")[0] in family.class_rows]
         fitting = {name: tensor for name, tensor in fitting.items() if name not in heads}
         if len(new) < len(classes):
-            fitting |= match_rows(own, weights, start.classes, classes)
-    body = [name for name in own if name.startswith("backbone.body.") and name.endswith("weight")]
-    if not any(name in fitting for name in body):
+            fitting |= match_rows(own, weights, start.classes, classes, family)
+    body = {id(tensor) for tensor in family.backbone(model).parameters()}
+    if not any(name in fitting for name, tensor in model.named_parameters() if id(tensor) in body):
         raise WeightsError(
             "the weights fit no layer of the model's backbone: they belong to another architecture; "
-            f"choose weights of the same ResNet, {INSTEAD}"
+            f"choose weights of the same backbone, {INSTEAD}"
         )
     model.load_state_dict(fitting, strict=False)
     missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
-    partly = [name for name in fitting if new and name.rpartition(".")[0] in ROWS]
+    partly = [name for name in fitting if new and name.rpartition(".")[0] in family.class_rows]
     return sorted(missing + [f"{name} ({', '.join(new)})" for name in partly])
-
-
-def _published(weights: Weights) -> Mapping[str, Tensor]:
-    file = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
-    try:
-        found: Mapping[str, Tensor] = weights.get_state_dict(
-            progress=False, check_hash=True, weights_only=True
-        )
-    except (URLError, OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"the weights {weights} can't be had from {weights.url}: {error}; "
-            f"put the file at {file}, {INSTEAD}"
-        ) from error
-    return found
 
 
 def _read(source: str, field: str) -> Start:

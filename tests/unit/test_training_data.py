@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from maskline.dataset import PreparedDataset
 from maskline.loading import PictureDataset, loader
-from maskline.models.resizing import ExactTransform
+from maskline.models.resizing import ExactTransform, network_size
 from maskline.settings import TrainingSettings, complete
-from maskline.training_data import TrainingDataset, network_size, paste_objects, without_hidden
+from maskline.training_data import TrainingDataset, paste_objects, without_hidden
 
 AZURE_LOSES = [(526, 722), (585, 729), (434, 1137), (1201, 477)]
 """Sizes for which Azure ML drops objects at the right or lower edge, by rounding (width, height)."""

@@ -11,8 +11,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskline import checkpoint, storage
 from maskline.errors import JobError, WeightsError
-from maskline.models import MODELS, build_model, weights
-from maskline.models.heads import ROWS
+from maskline.models import MODELS, build_model, family_of, weights
+from maskline.models.torchvision_weights import BACKBONES
 from maskline.settings import (
     MODEL_DEFAULTS,
     MODEL_NAMES,
@@ -37,7 +37,8 @@ def frozen_stages(model: nn.Module) -> list[str]:
 
 
 def test_settings_and_registry_name_the_same_models() -> None:
-    assert set(MODELS) == set(MODEL_NAMES) == set(PUBLISHED_WEIGHTS) == set(weights.BACKBONES)
+    assert set(MODELS) == set(MODEL_NAMES) == set(PUBLISHED_WEIGHTS)
+    assert set(BACKBONES) <= set(MODELS)
     assert set(MODEL_DEFAULTS) <= set(MODEL_NAMES)
 
 
@@ -138,10 +139,10 @@ class TestWeights:
         cache = tmp_path / "hub/checkpoints"
         cache.mkdir(parents=True)
         donor = build_model(settings(), 1).backbone.body.state_dict()
-        torch.save(donor, cache / Path(weights.BACKBONES[LIGHT].url).name)
+        torch.save(donor, cache / Path(BACKBONES[LIGHT].url).name)
         wanted = settings(pretrained="imagenet")
         model = build_model(wanted, 1)
-        missing = weights.load(model, weights.fetch(wanted))
+        missing = weights.load(family_of(LIGHT), model, weights.fetch(wanted))
         assert torch.equal(model.backbone.body.layer4[1].conv2.weight, donor["layer4.1.conv2.weight"])
         assert not [name for name in missing if name.startswith("backbone.body")]
         assert "roi_heads.mask_predictor.mask_fcn_logits.weight" in missing
@@ -152,7 +153,7 @@ class TestWeights:
         file = tmp_path / f"donor{suffix}"
         save_file(donor, file) if suffix == ".safetensors" else torch.save({"model": donor}, file)
         model = build_model(settings(), 2)
-        missing = weights.load(model, weights.fetch(settings(pretrained=file.as_uri())))
+        missing = weights.load(family_of(LIGHT), model, weights.fetch(settings(pretrained=file.as_uri())))
         assert missing == [
             "roi_heads.box_predictor.bbox_pred.bias",
             "roi_heads.box_predictor.bbox_pred.weight",
@@ -180,7 +181,7 @@ class TestWeights:
         model = build_model(settings(), 2)
         fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         missing = weights.load(
-            model, weights.fetch(settings(checkpoint_run_id=str(tmp_path))), ("cat", "dog")
+            family_of(LIGHT), model, weights.fetch(settings(checkpoint_run_id=str(tmp_path))), ("cat", "dog")
         )
         layers = ("box_predictor.bbox_pred", "box_predictor.cls_score", "mask_predictor.mask_fcn_logits")
         assert missing == [f"roi_heads.{name}.{kind} (dog)" for name in layers for kind in ("bias", "weight")]
@@ -200,14 +201,16 @@ class TestWeights:
     def test_the_same_classes_in_another_order(self) -> None:
         donor, model = build_model(settings(), 2), build_model(settings(), 2)
         start = weights.Start(donor.state_dict(), ("ant", "bee"))
-        assert weights.load(model, start, ("bee", "ant")) == []
+        assert weights.load(family_of(LIGHT), model, start, ("bee", "ant")) == []
         rows = [m.roi_heads.box_predictor.cls_score.weight for m in (model, donor)]
         assert torch.equal(rows[0], rows[1][[0, 2, 1]])
 
     def test_no_class_in_common(self) -> None:
         start = weights.Start(build_model(settings(), 2).state_dict(), ("ant", "bee"))
-        missing = weights.load(build_model(settings(), 2), start, ("cat", "dog"))
-        assert missing == sorted(f"{layer}.{kind}" for layer in ROWS for kind in ("weight", "bias"))
+        missing = weights.load(family_of(LIGHT), build_model(settings(), 2), start, ("cat", "dog"))
+        assert missing == sorted(
+            f"{layer}.{kind}" for layer in family_of(LIGHT).class_rows for kind in ("weight", "bias")
+        )
 
     @pytest.mark.parametrize("place", ["model/checkpoint", "checkpoint", "best"])
     def test_a_run_at_a_uri(self, place: str) -> None:
@@ -221,7 +224,7 @@ class TestWeights:
         other = build_model(settings("maskrcnn_resnet50_fpn"), 2).state_dict()
         foreign = {name: t for name, t in other.items() if "layer" in name and "conv3" in name}
         with pytest.raises(WeightsError, match="belong to another architecture"):
-            weights.load(build_model(settings(), 2), weights.Start(foreign))
+            weights.load(family_of(LIGHT), build_model(settings(), 2), weights.Start(foreign))
 
     def test_code_in_a_file_is_not_run(self, tmp_path: Path) -> None:
         file = tmp_path / "evil.pth"

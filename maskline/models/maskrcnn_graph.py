@@ -1,21 +1,98 @@
-"""A trained detector in the two forms that are exported."""
+"""A trained Mask R-CNN in the two forms that are exported, as ONNX graphs.
 
-from collections.abc import Iterator
+torch's newer exporter can't yet translate torchvision's non-maximum suppression, whose control flow depends
+on the number of boxes; the TorchScript-based one can.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 from torch.onnx.operators import shape_as_tensor
 from torchvision.models.detection.image_list import ImageList
 
+from maskline.onnx_model import MOST, PIXEL, SOFT_MASKS
+
+from .family import OUTPUTS
+
+OPSET = 17
+PROPOSALS = "max_proposals"
 CELLS = 28
 """Side of the soft mask that a Mask R-CNN gives each detection."""
 PADDING = 1
 """Empty cells around a soft mask before it is resized, as torchvision has it."""
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def graph(detector: nn.Module, kind: str, limits: Mapping[str, Tensor]) -> onnx.ModelProto:
+    """The graph of a detector for one picture, dynamic in its size, see `Family.graph`."""
+    if kind == "network":
+        given = {name: value for name, value in limits.items() if name != PIXEL}
+        model = _traced(NetworkAlone(detector), "input", torch.rand(1, 3, 240, 320), given, OUTPUTS)
+    else:
+        example = torch.randint(0, 255, (240, 320, 3), dtype=torch.uint8)
+        model = _traced(PictureModel(detector), "image", example, limits, (*OUTPUTS, SOFT_MASKS))
+    proposals = torch.tensor(detector.rpn.post_nms_top_n())  # type: ignore[operator, union-attr]
+    model.graph.initializer.append(numpy_helper.from_array(proposals.numpy(), PROPOSALS))
+    _end_suppression_early(model.graph)
+    return model
+
+
+def _end_suppression_early(graph: onnx.GraphProto) -> None:
+    """Let non-maximum suppression end when it has as many boxes as are kept of it.
+
+    It takes boxes by falling score, so that the first ones stay the same. Without this it goes on through all
+    boxes of all classes, at a cost that grows with their square, and what is too much is cut off afterwards.
+    """
+    found = list(_suppressions(graph))
+    if len(found) != 2:
+        raise RuntimeError(
+            f"{len(found)} non-maximum suppressions in the graph instead of proposals' and boxes'"
+        )
+    for node, most in zip(found, (PROPOSALS, MOST), strict=True):
+        node.input[2] = most
+
+
+def _suppressions(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        if node.op_type == "NonMaxSuppression":
+            yield node
+        for attribute in node.attribute:
+            yield from _suppressions(attribute.g)
+
+
+def _traced(
+    model: nn.Module, name: str, example: torch.Tensor, limits: Mapping[str, Tensor], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
+    stream = io.BytesIO()
+    axes = {
+        "image": {0: "height", 1: "width"},
+        "input": {2: "height", 3: "width"},
+        "masks": {0: "n", 1: "height", 2: "width"} if name == "image" else {0: "n", 2: "height", 3: "width"},
+        **{output: {0: "n"} for output in outputs if output != "masks"},
+    }
+    with torch.no_grad(), warnings.catch_warnings():
+        # Tracing warns of every Python number it meets; the parity check shows what they are worth.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(),
+            (example, *limits.values()),
+            stream,  # type: ignore[arg-type]  # a file will do, its type information says otherwise
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=[name, *limits],
+            output_names=list(outputs),
+            dynamic_axes={key: value for key, value in axes.items() if key in (name, *outputs)},
+        )
+    return onnx.load_model_from_string(stream.getvalue())
 
 
 class PictureModel(nn.Module):
@@ -80,14 +157,14 @@ def _found(detector: nn.Module, images: ImageList, score_threshold: Tensor, most
     parts: Any = detector
     features = parts.backbone(images.tensors)
     proposals, _ = parts.rpn(images, features)
-    with limits(parts.roi_heads, score_threshold, most):
+    with _limited(parts.roi_heads, score_threshold, most):
         found = parts.roi_heads(features, proposals, images.image_sizes)[0][0]
     return found["boxes"], found["labels"], found["scores"], found["masks"][:, 0]
 
 
 @contextmanager
-def limits(heads: Any, score_threshold: Tensor | float, most: Tensor | int) -> Iterator[None]:
-    """Give the heads other limits for a while; tensors, too, so that a graph can have them as inputs."""
+def _limited(heads: Any, score_threshold: Tensor, most: Tensor) -> Iterator[None]:
+    """Give the heads other limits for a while: tensors, so that a graph can have them as inputs."""
     before = heads.score_thresh, heads.detections_per_img
     heads.score_thresh, heads.detections_per_img = score_threshold, most
     try:
