@@ -70,6 +70,7 @@ class Doctor:
     def vital(self) -> Iterator[Finding]:
         """What a submission needs."""
         yield from self._kubeflow()
+        yield self._version()
         yield from self._guarded("volume claims", self._claims)
         yield from self._guarded("secrets", self._secrets)
         yield from self._guarded("service account", self._account)

@@ -102,6 +102,16 @@ class TestSubmit:
         ]
         assert kfp.made() == []
 
+    def test_kubeflow_that_is_too_old_gets_no_run(
+        self, client: maskline.Client, job: Job, kfp: KfpApi
+    ) -> None:
+        kfp.version = "2.4.1"
+        with pytest.raises(
+            ClusterError, match="version: Kubeflow Pipelines 2.4.1 is too old; upgrade to 2.15"
+        ):
+            client.submit(job)
+        assert kfp.made() == []
+
     def test_without_kubernetes_the_run_is_submitted_all_the_same(
         self, client: maskline.Client, job: Job, kfp: KfpApi, monkeypatch: pytest.MonkeyPatch
     ) -> None:
