@@ -62,6 +62,15 @@ def test_losses_and_statistics_are_numbers(name: str, objects: list[int]) -> Non
     assert all(b.isfinite().all() for b in model.buffers())
 
 
+@pytest.mark.parametrize("side", [1, 16, 32])
+def test_a_tiny_picture_alone_trains(name: str, side: int) -> None:
+    model, _ = built(name)
+    target = {**example(1)[1], "boxes": torch.tensor([[0.0, 0.0, side, side]])}
+    target |= {key: torch.ones(1, side, side, dtype=torch.uint8) for key in ("masks", "crowds")}
+    losses = model.train()([torch.full((3, side, side), 40, dtype=torch.uint8)], [target])
+    assert torch.isfinite(sum(losses.values()))
+
+
 def test_one_picture_is_learnt(name: str) -> None:
     model, _ = built(name)
     picture, target = example(1)
