@@ -47,7 +47,9 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
             -(-max(sides) // self.size_divisible) * self.size_divisible for sides in zip(*sizes, strict=True)
         )
         if len(images) == 1 and height == width == self.size_divisible:
-            width *= 2  # the coarsest map would be one cell, and a single value has no variance to normalise by
+            width *= (
+                2  # the coarsest map would be one cell, and a single value has no variance to normalise by
+            )
         tensors = torch.zeros(len(images), 3, height, width, device=images[0].device)
         for place, image, (own_height, own_width) in zip(tensors, images, sizes, strict=True):
             part = place[:, :own_height, :own_width].copy_(image)
