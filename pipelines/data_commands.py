@@ -131,3 +131,37 @@ def inspect(
         for problem in found.problems:
             err.print(f"error: {problem}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `maskline augmentations job.yaml -o sheet.html`")
+def augmentations(
+    job: Annotated[Path, typer.Argument(help="The job, a YAML file.", metavar="JOB")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write, .html.")],
+    pictures: Annotated[int, typer.Option(help="Training pictures to show.", min=1, max=50)] = 6,
+    draws: Annotated[int, typer.Option(help="Epochs to show of each.", min=1, max=20)] = 4,
+    seed: Annotated[int | None, typer.Option(help="Left out: the job's random_seed, or 0.")] = None,
+) -> None:
+    """Show training pictures as a training with the job's settings would see them, with their objects.
+
+    Sizes are those of the job's training_parameters; what a search space draws is left at its default.
+    """
+    import tempfile
+
+    from maskline.augmentation_sheet import write_sheet
+    from maskline.components.data_preparation.prepare_job import prepare_job
+    from maskline.job import load_sound_job
+    from maskline.settings import complete
+
+    from .compiler import located, plan
+
+    if output.suffix.lower() != ".html":
+        raise JobError(f"--output {output} must end in .html")
+    loaded = located(load_sound_job(job))
+    settings = complete(loaded.fixed_settings())
+    if seed is None:
+        seed = settings.random_seed or 0
+    with tempfile.TemporaryDirectory(prefix="maskline-augmentations-") as folder:
+        named = plan(loaded)
+        data = prepare_job(loaded, named.training_data, named.validation_data, named.test_data, Path(folder))
+        write_sheet(data, settings, output, pictures=pictures, draws=draws, seed=seed)
+    _say(f"written: {output}")

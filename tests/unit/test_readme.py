@@ -83,6 +83,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
         "sample-data",
         "new",
         "validate",
+        "augmentations",
         "compile",
         "run",
         "parameters",

@@ -13,7 +13,17 @@ from maskline import __version__, load_job
 from maskline.pipelines.cli import app, to_install
 from maskline.sample_data import write_sample_data
 
-VERBS = ("validate", "run", "compile", "new", "sample-data", "parameters", "convert", "inspect")
+VERBS = (
+    "validate",
+    "run",
+    "compile",
+    "new",
+    "sample-data",
+    "parameters",
+    "convert",
+    "inspect",
+    "augmentations",
+)
 GOOD = {
     "type": "automl",
     "task": "image_instance_segmentation",
