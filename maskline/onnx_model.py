@@ -90,7 +90,9 @@ class OnnxModel:
         self.facts = _facts(data, self.path)
         self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
         self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
-        self._lean = self.facts["kind"] == "picture"
+        # Where masks are of the whole picture there are none in boxes.
+        in_boxes = self.facts.get("masks_in_boxes", "true") == "true"
+        self._lean = self.facts["kind"] == "picture" and in_boxes
         if self._lean:
             data = onnx_wire.with_output_instead(data, "masks", SOFT_MASKS)
         self._session = _session(data, threads, providers, self.path)
@@ -117,7 +119,8 @@ class OnnxModel:
             masks = paste(soft, boxes, height, width, wanted[PIXEL])
         else:
             names = ["boxes", "labels", "scores", "masks"]
-            boxes, labels, scores, full = self._session.run(names, {**feed, "images": picture[None]})
+            shown = {"image": picture} if self.facts["kind"] == "picture" else {"images": picture[None]}
+            boxes, labels, scores, full = self._session.run(names, {**feed, **shown})
             masks = [rle.encode(mask) for mask in full]
         return Detections(width, height, boxes, labels, scores, masks, self.classes)
 

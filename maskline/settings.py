@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
 )
 
+from . import families
 from .advanced import AdvancedSettings
 from .rules import Rule, job_error
 from .words import Word, word
@@ -125,7 +126,8 @@ class TrainingSettings(BaseModel):
     """Batches whose gradients are added up before a step of the optimiser."""
     layers_to_freeze: CountOrZero | None = None
     """How many of the backbone's stages (conv1, layer1 ... layer4) are frozen, from the input on. Left
-    out: 2 with pre-trained weights, 0 from scratch. 5 and more freeze the whole backbone."""
+    out: 2 with pre-trained weights, 0 from scratch. 5 and more freeze the whole backbone. Of `rfdetr_seg`
+    the stages are the patches' embedding and 12 layers; left out: 0."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
     """Learning rate at its highest."""
     learning_rate_scheduler: Annotated[LearningRateScheduler, word(LearningRateScheduler)] = (
@@ -165,15 +167,16 @@ class TrainingSettings(BaseModel):
     box_score_threshold: Fraction = 0.3
     """Detections of a deployed model have at least this score; metrics don't use it."""
     image_size: Count | None = None
-    """Side of the square input of one-stage models, in pixels."""
+    """Side in pixels of the square that `rfdetr_seg` resizes every picture to: the nearest multiple of 24 is
+    taken. Left out: the published one of its model_size, 384, 432, 504 or 624."""
     max_size: Count = 1333
     """Longest picture side in pixels after resizing; wins over `min_size`."""
     min_size: Count = 600
     """Shorter picture side in pixels after resizing."""
     model_size: Annotated[ModelSize, word(ModelSize)] | None = None
-    """Size of a one-stage model."""
+    """Size of `rfdetr_seg`; `medium` if left out."""
     multi_scale: bool | None = None
-    """Vary the picture size of a one-stage model by half."""
+    """Train `rfdetr_seg` on squares of half to one and a half times its side, another for each batch."""
     nms_iou_threshold: Fraction = 0.5
     """Of two boxes of one class that overlap more than this, the weaker is dropped."""
     tile_grid_size: str | None = None
@@ -245,6 +248,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "maskrcnn_resnet18_fpn_light": {"min_size": 320, "max_size": 640, "training_batch_size": 4},
+    "rfdetr_seg": {"optimizer": "adamw", "learning_rate": 1e-4},
 }
 """What a model changes in the defaults of TrainingSettings."""
 
@@ -256,22 +260,18 @@ PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "maskrcnn_resnet50_fpn_v2": ("coco", "imagenet"),
     "maskrcnn_resnet101_fpn": ("imagenet",),
     "maskrcnn_resnet152_fpn": ("imagenet",),
+    "rfdetr_seg": ("coco",),
 }
 """Which weights are published for a model; the first is what it starts from unless told otherwise."""
 MODEL_NAMES = tuple(PUBLISHED_WEIGHTS)
 """The registered models; `maskline.models` has a builder for each."""
 
 NOT_YET: Mapping[str, str] = {
-    "image_size": "it belongs to one-stage models, and none is registered yet; use min_size and max_size",
-    "model_size": "it belongs to one-stage models, and none is registered yet; choose by model_name",
-    "multi_scale": "it belongs to one-stage models, and none is registered yet",
     "tile_grid_size": "tiling is not built yet",
     "tile_overlap_ratio": "tiling is not built yet",
     "tile_predictions_nms_threshold": "tiling is not built yet",
 }
 """Parameters that no stage reads yet, with the reason; a job that sets one is refused before it runs."""
-HONOURED: Mapping[str, Any] = {"multi_scale": False, "model_size": "none"}
-"""Values of those parameters that ask for nothing, and so are kept."""
 
 
 def complete(chosen: Mapping[str, Any]) -> TrainingSettings:
@@ -315,6 +315,18 @@ def _starts(settings: TrainingSettings) -> list[str]:
     return found
 
 
+def _unpublished(settings: TrainingSettings) -> list[str]:
+    """Whether the weights asked for are published for the model."""
+    wanted, there = weights_wanted(settings), PUBLISHED_WEIGHTS[settings.model_name]
+    if wanted not in ("coco", "imagenet") or wanted in there:
+        return []
+    instead = ", ".join(dict.fromkeys([*(one for one in there if one != "none"), "none"]))
+    return [
+        f"advanced_settings.pretrained_weights={wanted}: none are published for {settings.model_name}; "
+        f"choose {instead}, or a file or URI"
+    ]
+
+
 def obstacles(settings: TrainingSettings) -> list[str]:
     """Why these settings can't be trained with: one line a reason, empty if they can.
 
@@ -324,18 +336,15 @@ def obstacles(settings: TrainingSettings) -> list[str]:
     found = []
     for name in sorted(settings.model_fields_set & set(NOT_YET)):
         value = getattr(settings, name)
-        if value is not None and (name not in HONOURED or value != HONOURED[name]):
+        if value is not None:
             found.append(f"{name}={_plain(value)} can't be honoured: {NOT_YET[name]}; remove it")
     if settings.model_name not in MODEL_NAMES:
         found.append(
             f"model_name={settings.model_name} is not a registered model; "
             f"choose one of {', '.join(MODEL_NAMES)}"
         )
-    elif weights_wanted(settings) == "coco" and "coco" not in PUBLISHED_WEIGHTS[settings.model_name]:
-        found.append(
-            f"advanced_settings.pretrained_weights=coco: none are published for {settings.model_name}; "
-            "choose imagenet, none, or a file or URI"
-        )
+    else:
+        found += _unpublished(settings) + families.foreign(settings) + families.beyond(settings)
     found += _starts(settings)
     for name in ("optimizer", "learning_rate_scheduler"):
         if getattr(settings, name) == "none":
@@ -366,6 +375,11 @@ def obstacles(settings: TrainingSettings) -> list[str]:
                 f"advanced_settings.{name}={_plain(value)} needs enable_onnx_normalization=true: the network "
                 "alone takes one picture, resized and normalised by you, in 32 bits; remove one of the two"
             )
+    if advanced.onnx_precision not in families.precisions(settings.model_name):
+        found.append(
+            f"advanced_settings.onnx_precision={advanced.onnx_precision} is not to be had for "
+            f"model_name={settings.model_name}: its graph is made for 32 bits; remove it"
+        )
     for name in ("stream_image_files", "apply_mosaic_for_yolo"):
         if getattr(advanced, name):
             found.append(f"advanced_settings.{name}=true can't be honoured: not built yet; remove it")

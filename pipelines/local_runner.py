@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from maskline import artifacts, study
+from maskline import artifacts, families, study
 from maskline.artifacts import TrialRecord
 from maskline.errors import JobError, StageError
 from maskline.job import ImageInstanceSegmentationJob, load_job
@@ -216,9 +216,7 @@ def check(job: ImageInstanceSegmentationJob, run_root: Path, runner: Runner = "s
         JobError: all problems at once.
         WeightsError: weights to start from can't be had.
     """
-    problems = job.problems()
-    if runner == "docker":
-        problems += docker_runner.obstacles()
+    problems = [*job.problems(), *(docker_runner.obstacles() if runner == "docker" else ())]
     wanting = [name for name in TRAIN_PACKAGES if not _installed(name)]
     if wanting and runner != "docker":
         problems.append(f"{', '.join(wanting)} not installed; pip install 'maskline[train]'")
@@ -230,6 +228,8 @@ def check(job: ImageInstanceSegmentationJob, run_root: Path, runner: Runner = "s
     if "checkpoint_run_id" in fixed:
         fixed["checkpoint_run_id"] = study.find_run(fixed["checkpoint_run_id"], run_root)
     for name in models(job):
+        if runner != "docker":
+            families.require(name)
         settings = complete({**fixed, "model_name": name})
         if weights_wanted(settings) != "none" or settings.checkpoint_run_id is not None:
             from maskline.models.weights import fetch

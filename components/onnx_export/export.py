@@ -11,7 +11,7 @@ from torch import nn
 from maskline.checkpoint import Checkpoint
 from maskline.models import family_of
 from maskline.models.family import OUTPUTS
-from maskline.onnx_model import MOST, PIXEL, SCORE
+from maskline.onnx_model import MOST, PIXEL, SCORE, SOFT_MASKS
 
 from .batch import batched
 
@@ -67,6 +67,7 @@ def finished(model: onnx.ModelProto, checkpoint: Checkpoint, precision: str = "f
     """
     found = onnx.ModelProto()
     found.CopyFrom(model)
+    in_boxes = SOFT_MASKS in {output.name for output in model.graph.output}
     # The tensor of soft masks stays in the graph, for whoever asks for it (maskline.onnx_model).
     del found.graph.output[len(OUTPUTS) :]
     kind = graph_kind(checkpoint)
@@ -75,7 +76,7 @@ def finished(model: onnx.ModelProto, checkpoint: Checkpoint, precision: str = "f
     if checkpoint.training_settings.advanced.onnx_thresholds == "fixed":
         _bake(found.graph)
     del found.metadata_props[:]
-    onnx.helper.set_model_props(found, _facts(checkpoint, kind, precision))
+    onnx.helper.set_model_props(found, _facts(checkpoint, kind, precision, in_boxes))
     onnx.checker.check_model(found, full_check=True)
     return found
 
@@ -88,7 +89,7 @@ def _bake(graph: onnx.GraphProto) -> None:
     graph.input.extend(left)
 
 
-def _facts(checkpoint: Checkpoint, kind: str, precision: str) -> dict[str, str]:
+def _facts(checkpoint: Checkpoint, kind: str, precision: str, in_boxes: bool) -> dict[str, str]:
     """The metadata in the file: texts, most of them JSON."""
     settings = checkpoint.training_settings
     limits = {SCORE: settings.box_score_threshold, MOST: settings.box_detections_per_image}
@@ -96,6 +97,7 @@ def _facts(checkpoint: Checkpoint, kind: str, precision: str) -> dict[str, str]:
         "maskline_version": version("maskline"),
         "kind": kind,
         "input": INPUTS[kind],
+        "masks_in_boxes": json.dumps(in_boxes),
         "normalization_inside": json.dumps(kind != "network"),
         "classes": json.dumps(list(checkpoint.classes), ensure_ascii=False),
         "model_name": settings.model_name,

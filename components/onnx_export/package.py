@@ -17,19 +17,13 @@ from maskline.artifacts import CARD, CHECKPOINT, LABELS, METRICS, MLMODEL, MODEL
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
 from maskline.models import family_of
-from maskline.settings import PUBLISHED_WEIGHTS, TrainingSettings, weights_wanted
+from maskline.settings import TrainingSettings, weights_wanted
 
 from .export import graph_kind
 from .parity import PictureParity
 from .variants import Variant
 
-WEIGHTS_TERMS = {
-    "coco": "Training started from torchvision's weights for COCO (torchvision: BSD-3-Clause; COCO's "
-    "annotations: CC BY 4.0; its pictures belong to their authors).",
-    "imagenet": "The backbone started from torchvision's weights for ImageNet (torchvision: BSD-3-Clause; "
-    "ImageNet's terms of access allow non-commercial research; whether weights inherit them is unsettled).",
-    "none": "Training started from scratch: the weights come from your data alone.",
-}
+FROM_SCRATCH = "Training started from scratch: the weights come from your data alone."
 
 
 def write_package(
@@ -140,8 +134,8 @@ def _card(
 ) -> str:
     settings = checkpoint.training_settings
     wanted = weights_wanted(settings)
-    published = {weights for names in PUBLISHED_WEIGHTS.values() for weights in names}
-    terms = WEIGHTS_TERMS[wanted] if wanted in published else f"Training started from `{wanted}`: see there."
+    known = {**family_of(settings.model_name).terms, "none": FROM_SCRATCH}
+    terms = known.get(wanted, f"Training started from `{wanted}`: see there.")
     if settings.checkpoint_run_id is not None:
         terms = (
             f"Training went on from the model of `{settings.checkpoint_run_id}`, whose terms hold here too."

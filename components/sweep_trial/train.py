@@ -17,6 +17,7 @@ from maskline.artifacts import TrialDirectory
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
 from maskline.errors import MasklineError
+from maskline.families import notes
 from maskline.models import build_model, family_of, weights
 from maskline.prediction import default_device
 from maskline.settings import TrainingSettings, complete
@@ -54,6 +55,8 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     settings = complete(spec.settings)
     files = TrialDirectory(Path(spec.directory))
     data = PreparedDataset.read(spec.data)
+    for note in notes(settings) if team.leads else ():
+        print(note)
     precision = prepare(settings.advanced, default_device())
     torch.manual_seed(spec.seed)
 

@@ -11,6 +11,7 @@ from .family import Family
 from .maskrcnn import LIGHT, STANDARD, mask_rcnn
 from .maskrcnn_family import MaskRCNNFamily
 from .maskrcnn_v2 import mask_rcnn_v2
+from .rfdetr_family import RfDetrFamily
 
 MODELS: Mapping[str, Family] = {
     "maskrcnn_resnet18_fpn": MaskRCNNFamily(mask_rcnn("resnet18", STANDARD)),
@@ -20,6 +21,7 @@ MODELS: Mapping[str, Family] = {
     "maskrcnn_resnet50_fpn_v2": MaskRCNNFamily(mask_rcnn_v2),
     "maskrcnn_resnet101_fpn": MaskRCNNFamily(mask_rcnn("resnet101", STANDARD)),
     "maskrcnn_resnet152_fpn": MaskRCNNFamily(mask_rcnn("resnet152", STANDARD)),
+    "rfdetr_seg": RfDetrFamily(),
 }
 
 

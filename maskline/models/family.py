@@ -36,6 +36,10 @@ class Family(Protocol):
     def background(self) -> bool:
         """Whether the first class of these layers is the background."""
 
+    @property
+    def terms(self) -> Mapping[str, str]:
+        """For `coco` and `imagenet`, a sentence on who published these weights, under which terms."""
+
     def build(self, settings: TrainingSettings, number_of_classes: int) -> nn.Module:
         """A model with random weights, see `build_model`."""
 

@@ -35,6 +35,13 @@ class MaskRCNNFamily:
         "roi_heads.mask_predictor.mask_fcn_logits": 1,
     }
     background = True
+    terms = {
+        "coco": "Training started from torchvision's weights for COCO (torchvision: BSD-3-Clause; COCO's "
+        "annotations: CC BY 4.0; its pictures belong to their authors).",
+        "imagenet": "The backbone started from torchvision's weights for ImageNet (torchvision: "
+        "BSD-3-Clause; ImageNet's terms of access allow non-commercial research; whether weights inherit "
+        "them is unsettled).",
+    }
 
     def build(self, settings: TrainingSettings, number_of_classes: int) -> nn.Module:
         """The model, with random weights."""

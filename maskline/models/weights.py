@@ -20,6 +20,8 @@ from .family import Family
 from .heads import match_rows
 from .torchvision_weights import INSTEAD
 
+FILES = (".safetensors", ".pt", ".pth")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -50,7 +52,7 @@ def fetch(settings: TrainingSettings) -> Start | None:
         return None
     if wanted in ("coco", "imagenet"):
         return Start(family_of(settings.model_name).published(settings, wanted))
-    return _read(wanted, "advanced_settings.pretrained_weights")
+    return _read(_file(wanted), "advanced_settings.pretrained_weights")
 
 
 def load(family: Family, model: nn.Module, start: Start, classes: Sequence[str] = ()) -> list[str]:
@@ -114,6 +116,15 @@ def _read(source: str, field: str) -> Start:
     return Start(state)
 
 
+def _file(source: str) -> str:
+    """The file of weights in a folder, as transformers' models are kept in, or the file itself."""
+    inside = storage.join(source, "model.safetensors")
+    try:
+        return inside if not source.endswith(FILES) and storage.exists(inside) else source
+    except StorageError:
+        return source  # what is wrong with it is said when it is read
+
+
 def _classes(content: bytes) -> tuple[str, ...] | None:
     """The classes that a checkpoint of Maskline names in its header: JSON, after 8 bytes of its length."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -123,7 +134,7 @@ def _classes(content: bytes) -> tuple[str, ...] | None:
 
 def _run_checkpoint(source: str) -> str:
     """The best model's file below a run directory, a trial's or a model's, or the file itself."""
-    if source.endswith((".safetensors", ".pt", ".pth")):
+    if source.endswith(FILES):
         return source
     places = [storage.join(source, *names) for names in (("model", CHECKPOINT), (CHECKPOINT,), (BEST,))]
     try:

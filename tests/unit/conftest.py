@@ -99,3 +99,19 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
         threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", folder
         server.shutdown()
+
+
+@pytest.fixture
+def tiny_rfdetr(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Settings of rfdetr_seg from scratch, whose size `small` is made so narrow that tests can wait."""
+    pytest.importorskip("transformers")
+    from maskline.models import rfdetr
+
+    recipe = rfdetr.Recipe(decoder=2, groups=2, width=48, heads=2, layers=4, returned=(1, 2, 3, 4))
+    monkeypatch.setitem(rfdetr.RECIPES, "small", recipe)
+    return {
+        "model_name": "rfdetr_seg",
+        "model_size": "small",
+        "image_size": 120,
+        "advanced_settings": '{"pretrained_weights": "none"}',
+    }

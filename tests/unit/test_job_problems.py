@@ -163,13 +163,22 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"search_space": [{"min_size": 600}, {"model_name": "choice('maskrcnn_resnet50_fpn', 'yolov5')"}]},
         "search_space[1].model_name=yolov5 is not a registered model",
     ),
-    "not built yet": (
+    "another family's": (
         {"training_parameters": {"multi_scale": True}},
-        "training_parameters.multi_scale=true can't be honoured",
+        "training_parameters.multi_scale belongs to one-stage models, and has no meaning for "
+        "model_name=maskrcnn_resnet50_fpn",
     ),
-    "not built yet in a space": (
+    "another family's in a space": (
         {"search_space": [{"image_size": "quniform(320, 640, 32)"}]},
-        "search_space[0].image_size=quniform(320, 640, 32) can't be honoured",
+        "search_space[0].image_size belongs to one-stage models",
+    ),
+    "two families in one space": (
+        {"search_space": [{"model_name": "choice('maskrcnn_resnet50_fpn', 'rfdetr_seg')", "min_size": 600}]},
+        "search_space[0].min_size belongs to Mask R-CNN, and has no meaning for model_name=rfdetr_seg",
+    ),
+    "too many objects": (
+        {"training_parameters": {"model_name": "rfdetr_seg", "box_detections_per_image": 300}},
+        "training_parameters.box_detections_per_image=300 is above the 200 objects that model_size=medium",
     ),
     "impossible pair": (
         {"training_parameters": {"min_size": 900, "max_size": 800}},

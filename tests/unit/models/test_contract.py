@@ -12,22 +12,24 @@ from torch import Tensor, nn
 
 from maskline import checkpoint
 from maskline.checkpoint import Checkpoint
-from maskline.models import MODELS, build_model
+from maskline.models import MODELS, build_model, family_of
 from maskline.settings import complete
 
 SIDE = 96
-QUICK = "maskrcnn_resnet18_fpn_light"  # the others cost some ten times as much: pytest -m slow
-NAMES = [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in MODELS]
+QUICK = ("maskrcnn_resnet18_fpn_light", "rfdetr_seg")  # the others cost some ten times as much: -m slow
+NAMES = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS]
 Target = dict[str, Tensor]
 
-pytestmark = pytest.mark.parametrize("name", NAMES)
+pytestmark = [pytest.mark.parametrize("name", NAMES), pytest.mark.usefixtures("tiny_rfdetr")]
+SMALL = {"rfdetr_seg": {"model_size": "small", "image_size": 120}}
+STEPS = {"rfdetr_seg": 36}
+"""What a model takes to learn one picture, where that is more than 12: a transformer begins slowly."""
 
 
 def built(name: str, **more: object) -> tuple[nn.Module, dict[str, object]]:
     chosen = {
         "model_name": name,
-        "min_size": SIDE,
-        "max_size": SIDE,
+        **SMALL.get(name, {"min_size": SIDE, "max_size": SIDE}),
         "advanced_settings": '{"pretrained_weights": "none"}',
         **more,
     }
@@ -76,7 +78,7 @@ def test_one_picture_is_learnt(name: str) -> None:
     picture, target = example(1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     losses = []
-    for _ in range(12):
+    for _ in range(STEPS.get(name, 12)):
         optimizer.zero_grad()
         torch.manual_seed(0)
         loss = sum(model.train()([picture], [target]).values())
@@ -110,8 +112,9 @@ def test_thresholds_limit_the_answers(name: str) -> None:
 
 
 def test_frozen_stages_stay_as_they_are(name: str) -> None:
-    model, _ = built(name, layers_to_freeze=9, advanced_settings='{"pretrained_weights": "imagenet"}')
-    body = model.get_submodule("backbone.body")
+    model, _ = built(name, layers_to_freeze=13, advanced_settings='{"pretrained_weights": "imagenet"}')
+    backbone = family_of(name).backbone(model)
+    body = getattr(backbone, "body", backbone)
     before = {key: tensor.clone() for key, tensor in body.state_dict().items()}
     sum(model.train()(*([one] for one in example(1))).values()).backward()
     torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()

@@ -42,7 +42,7 @@ def test_settings_and_registry_name_the_same_models() -> None:
     assert set(MODEL_DEFAULTS) <= set(MODEL_NAMES)
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_trains_and_predicts(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(settings(name), 2)

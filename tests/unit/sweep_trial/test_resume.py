@@ -53,7 +53,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec_of(data: Path, directory: Path, **changed: object) -> TrialSpec:
-    spec = TrialSpec({**CHOSEN, **changed}, str(data), str(directory), 3, time.time() + 600)
+    chosen = {name: value for name, value in {**CHOSEN, **changed}.items() if value is not None}
+    spec = TrialSpec(chosen, str(data), str(directory), 3, time.time() + 600)
     spec.write()
     return spec
 
@@ -132,6 +133,20 @@ def test_stopped_in_the_middle_of_an_epoch(
         "spec.json",
         "tensorboard",
     ]
+
+
+@pytest.mark.usefixtures("judged")
+def test_another_family_continues_to_the_bit_too(
+    tiny_rfdetr: dict, whole: Callable[..., TrialDirectory], tiny_prepared: Path, tmp_path: Path
+) -> None:
+    """With a side of its own for every batch, and points of masks drawn at random."""
+    changed = {**tiny_rfdetr, "multi_scale": True, "number_of_epochs": 2, "layers_to_freeze": 0}
+    changed |= {"min_size": None, "max_size": None}
+    spec = spec_of(tiny_prepared, tmp_path, **changed)
+    with pytest.raises(Stopped):
+        train(spec, After(STEPS + 2))
+    train(spec)
+    assert_equal(TrialDirectory(tmp_path), whole(**changed))
 
 
 @pytest.mark.usefixtures("judged")
