@@ -1,8 +1,10 @@
 """What the settings know of families of models without torch: which parameter belongs to which, and sizes."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import JobError
@@ -98,6 +100,13 @@ def require(model_name: str) -> None:
     """
     if found := lacking(model_name):
         raise JobError(f"model_name={model_name} needs {', '.join(found)}; pip install 'maskline[rfdetr]'")
+
+
+def published_file(size: str) -> Path:
+    """Where torch's download cache has the published weights of a model_size of rfdetr_seg."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
+    return home / "hub/checkpoints" / f"rf-detr-seg-{size.replace('extra_', 'x')}.safetensors"
 
 
 def precisions(model_name: str) -> tuple[str, ...]:

@@ -59,6 +59,6 @@ def automode(
         named = plan(loaded)
         where = (named.training_data, named.validation_data, named.test_data)
         data = prepare_job(loaded, *where, Path(folder))
-        facts = mode.Facts.of(data.coco("train"), memory)
+        facts = mode.Facts.of(data.coco("train"), memory, devices.rfdetr_sizes())
     chosen = mode.strategy(facts, loaded.fixed_settings())
     out.print(chosen.text(loaded.limits.max_trials), highlight=False, markup=False, soft_wrap=True)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from maskline import families
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ASK_TORCH = """
 from torch import cuda
@@ -69,3 +71,10 @@ def own_device(trial: int, devices: list[str] | None = None) -> Iterator[Mapping
 def _lock_file(device: str) -> Path:
     safe = "".join(letter if letter.isalnum() else "_" for letter in device)
     return Path(tempfile.gettempdir()) / f"maskline-gpu-{os.getuid()}-{safe}.lock"
+
+
+def rfdetr_sizes() -> tuple[str, ...]:
+    """Sizes of rfdetr_seg whose published weights are in torch's cache; none where its packages are not."""
+    if families.lacking(families.RFDETR):
+        return ()
+    return tuple(size for size in families.SQUARES if families.published_file(size).exists())

@@ -44,7 +44,7 @@ from maskline.sweep import EarlyTerminationPolicy
 
 from .child import Child
 from .claim import Times, claim, fence, give_up, too_often
-from .devices import gpu_memory, own_device
+from .devices import gpu_memory, own_device, rfdetr_sizes
 from .propose import propose
 from .report import Reporter
 from .sampling import Grid, automode_sampler, make_sampler
@@ -159,7 +159,7 @@ def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threa
 def _facts(study: optuna.Study, data: Path) -> Facts:
     """What AutoMode goes by: found out once, so that all slots choose alike, on whatever machine."""
     if (known := study.user_attrs.get(noun.AUTOMODE)) is None:
-        found = Facts.of(PreparedDataset.read(data).coco("train"), gpu_memory())
+        found = Facts.of(PreparedDataset.read(data).coco("train"), gpu_memory(), rfdetr_sizes())
         study.set_user_attr(noun.AUTOMODE, found.dump())
         known = study.user_attrs[noun.AUTOMODE]
     return Facts.load(known)

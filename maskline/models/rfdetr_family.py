@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maskline import rle
 from maskline.errors import WeightsError
-from maskline.families import side_of, size_of
+from maskline.families import published_file, side_of, size_of
 from maskline.settings import TrainingSettings
 
 from .family import Found, Size
@@ -97,9 +97,8 @@ class RfDetrFamily:
 
     def published(self, settings: TrainingSettings, wanted: str) -> Mapping[str, Tensor]:
         """The weights for COCO of the model's size, from torch's download cache or from the network."""
-        name = f"rf-detr-seg-{size_of(settings).replace('extra_', 'x')}"
-        address = ADDRESS.format(name)
-        file = Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.safetensors"
+        file = published_file(size_of(settings))
+        address = ADDRESS.format(file.stem)
         try:
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +106,8 @@ class RfDetrFamily:
             return load_file(file)
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(
-                f"the weights {name} can't be had from {address}: {error}; put the file at {file}, {INSTEAD}"
+                f"the weights {file.stem} can't be had from {address}: {error}; "
+                f"put the file at {file}, {INSTEAD}"
             ) from error
 
     def own_names(self, weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

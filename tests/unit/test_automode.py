@@ -1,5 +1,6 @@
 """What AutoMode chooses, against its published rules."""
 
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from maskline.components.sweep_trial.sampling import automode_sampler
 from maskline.settings import complete, obstacles
 
 LARGE = Facts(pictures=5000, side=720, object_side=60, memory=24)
+BOTH = replace(LARGE, rfdetr=("small", "medium", "large"))
 SMALL = Facts(pictures=60, side=400, object_side=20, memory=0)
 
 
@@ -21,6 +23,7 @@ def test_facts_of_a_data_set() -> None:
     facts = Facts.of(coco, 8)
     assert facts == Facts(pictures=3, side=300, object_side=20, memory=8)
     assert Facts.load(facts.dump()) == facts
+    assert Facts.load(BOTH.dump()) == BOTH
     assert Facts.of({**coco, "annotations": []}, 8).object_side == 32
 
 
@@ -56,13 +59,15 @@ FIXED: list[dict[str, Any]] = [
     {"optimizer": "adam"},
     {"learning_rate": 0.01, "optimizer": "sgd"},
     {"min_size": 1500},
+    {"model_name": "rfdetr_seg"},
+    {"model_name": "rfdetr_seg", "image_size": 480, "model_size": "large"},
     {"max_size": 200},
     {"number_of_epochs": 3, "training_batch_size": 8, "weight_decay": 0.0},
     {"advanced_settings": '{"pretrained_weights": "none"}'},
 ]
 
 
-@pytest.mark.parametrize("facts", [LARGE, SMALL, Facts(200, 3000, 500, 5), Facts(1, 64, 64, 80)])
+@pytest.mark.parametrize("facts", [LARGE, BOTH, SMALL, Facts(200, 3000, 500, 5), Facts(1, 64, 64, 80)])
 @pytest.mark.parametrize("fixed", FIXED)
 def test_every_proposal_can_be_trained(facts: Facts, fixed: dict[str, Any]) -> None:
     chosen = strategy(facts, fixed)
@@ -81,10 +86,43 @@ def test_every_proposal_can_be_trained(facts: Facts, fixed: dict[str, Any]) -> N
 
 def test_the_text_says_it_all() -> None:
     text = strategy(LARGE, {}).text(10)
-    head = "AutoMode 1: 5000 training pictures, shorter side 720 px, objects of 60 px, a GPU of 24 GiB"
+    head = "AutoMode 2: 5000 training pictures, shorter side 720 px, objects of 60 px, a GPU of 24 GiB"
     assert text.startswith(head)
     assert "0  optimizer=sgd, model_name=maskrcnn_resnet50_fpn, learning_rate=0.005" in text
     assert "then, 4 trials by bayesian sampling from:" in text
     assert "learning_rate: loguniform(-11.5129, -7.6009)" in text
     assert "type=bandit, evaluation_interval=1, delay_evaluation=5, slack_factor=0.75" in text
     assert "then" not in strategy(LARGE, {}).text(3)
+
+
+def test_rf_detr_is_tried_where_it_is_at_hand_after_the_safest_model() -> None:
+    chosen = strategy(BOTH, {})
+    assert [values["model_name"] for _, values in chosen.firsts[:3]] == [
+        "maskrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn",
+        "rfdetr_seg",
+    ]
+    assert chosen.spaces[-1].model_size.values == ("medium", "large")
+    assert chosen.spaces[:-1] == strategy(LARGE, {}).spaces
+    assert "rfdetr_seg is among the models, since it is at hand" in chosen.text(10)
+    assert "min_size" not in chosen.spaces[-1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "fixed", "reason"),
+    [
+        (SMALL, {}, "it takes a GPU of 10 GiB"),
+        (replace(BOTH, memory=8), {}, "it takes a GPU of 10 GiB"),
+        (LARGE, {}, "its packages (the extra rfdetr) or its published weights are not on this machine"),
+        (BOTH, {"min_size": 800}, "min_size belongs to Mask R-CNN"),
+        (
+            BOTH,
+            {"advanced_settings": '{"pretrained_weights": "none"}'},
+            "the job says what training starts from",
+        ),
+    ],
+)
+def test_the_reason_is_said_where_rf_detr_is_left_out(facts: Facts, fixed: dict, reason: str) -> None:
+    chosen = strategy(facts, fixed)
+    assert not any("rfdetr_seg" in str(space.model_name) for space in chosen.spaces)
+    assert f"rfdetr_seg is left out: {reason}" in chosen.text(5)

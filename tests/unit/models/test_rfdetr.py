@@ -13,7 +13,7 @@ from torch import Tensor
 from maskline import rle
 from maskline.checkpoint import Checkpoint, save
 from maskline.errors import JobError, WeightsError
-from maskline.families import SQUARES, notes
+from maskline.families import SQUARES, notes, published_file
 from maskline.models import build_model, family_of, weights
 from maskline.settings import complete, obstacles
 
@@ -232,6 +232,7 @@ class TestWeights:
         with pytest.raises(WeightsError) as error:
             weights.fetch(complete({**RFDETR, "model_size": "extra_large"}))
         message = str(error.value)
+        assert str(published_file("extra_large").parents[1]) == torch.hub.get_dir()
         assert str(tmp_path / "hub/checkpoints/rf-detr-seg-xlarge.safetensors") in message
         assert "none to train from scratch" in message
 
