@@ -2,8 +2,8 @@
 
 This file is the whole of it, and published on purpose: with the same version, facts and seed, trials that
 run one at a time are the same. A sweep begins with the strongest known defaults, a trial each, and goes on
-with Bayesian sampling around them; a bandit ends trials that stay far behind. Whatever the job fixes in
-training_parameters is taken as it is, and left out of the space.
+with Bayesian sampling around them; a bandit whose slack closes ends trials that stay behind. Whatever the
+job fixes in training_parameters is taken as it is, and left out of the space.
 
 Models    by memory of the GPU and number of pictures: the first is the safest choice, the last the largest
 Size      such that the median object is some 32 pixels wide, and not far from the pictures' own size
@@ -22,7 +22,7 @@ from typing import Any
 from .families import RFDETR, beyond, foreign
 from .search_space import Choice, LogUniform, SearchSpace
 from .settings import complete, weights_wanted
-from .sweep import BanditPolicy, EarlyTerminationPolicy
+from .sweep import ClosingBanditPolicy, EarlyTerminationPolicy
 
 VERSION = 2
 """Of the rules in this file; told with every sweep, and raised when another sweep would come out."""
@@ -34,7 +34,7 @@ LEAST_MEMORY = 10
 """GiB of the GPU that RF-DETR is tried from."""
 _SIZES = (["small", "medium"], ["medium", "large"])
 """Its sizes on a GPU of less than 16 GiB, and of more."""
-SLACK_FACTOR = 0.75
+SLACK_FACTOR = 2
 TRUSTED_FROM = 0.4
 """Share of a training's evaluations after which scores are compared: before, they say little of its end."""
 
@@ -224,8 +224,11 @@ def policy(evaluations: int) -> EarlyTerminationPolicy:
     Args:
         evaluations: of a whole training.
     """
-    delay = math.ceil(TRUSTED_FROM * evaluations)
-    return BanditPolicy(slack_factor=SLACK_FACTOR, evaluation_interval=1, delay_evaluation=delay)
+    whole = max(2, evaluations)
+    delay = min(math.ceil(TRUSTED_FROM * whole), whole - 1)
+    return ClosingBanditPolicy(
+        slack_factor=SLACK_FACTOR, evaluation_interval=1, delay_evaluation=delay, evaluations=whole
+    )
 
 
 def models(memory: float, pictures: int) -> list[str]:

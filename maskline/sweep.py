@@ -25,6 +25,7 @@ from .words import Word
 
 __all__ = [
     "AshaPolicy",
+    "ClosingBanditPolicy",
     "BanditPolicy",
     "BayesianSamplingAlgorithm",
     "Choice",
@@ -116,6 +117,26 @@ class BanditPolicy(EarlyTerminationPolicy):
         return self
 
 
+class ClosingBanditPolicy(EarlyTerminationPolicy):
+    """A bandit whose slack closes as trainings go on, Maskline's own: late starters get time, laggards don't.
+
+    At evaluation k the slack is slack_factor * ((evaluations - k) / (evaluations - delay_evaluation)) ** 3.5.
+    """
+
+    type: Literal["closing_bandit"] = "closing_bandit"
+    slack_factor: Annotated[float, Field(gt=0)] = 2
+    """The slack at delay_evaluation; a trial ends whose best value is below best / (1 + slack)."""
+    evaluations: Annotated[int, Field(ge=1)]
+    """Of a whole training. At the last one nothing is ended, since nothing is left to save."""
+
+    @model_validator(mode="after")
+    def _check_delay(self) -> "ClosingBanditPolicy":
+        if self.delay_evaluation >= self.evaluations:
+            given = f"delay_evaluation={self.delay_evaluation} and evaluations={self.evaluations}"
+            raise ValueError(f"{given}: the slack has no evaluation to close by; lower delay_evaluation")
+        return self
+
+
 class MedianStoppingPolicy(EarlyTerminationPolicy):
     """End a trial whose best value is below the median of the trials' running averages."""
 
@@ -166,6 +187,7 @@ _POLICIES: Mapping[str, type[Part]] = {
     "median_stopping": MedianStoppingPolicy,
     "truncation_selection": TruncationSelectionPolicy,
     "asha": AshaPolicy,
+    "closing_bandit": ClosingBanditPolicy,
 }
 
 

@@ -1,4 +1,4 @@
-"""When a trial that does badly is ended: Azure's three policies by their formulas, and successive halving.
+"""When a trial that does badly is ended: Azure's three policies by their formulas, and two of our own.
 
 A trial's curve holds its real evaluations, in order; interval k is the k-th of them. The performance of a
 trial at interval k is the best of its first k values. Trials that haven't come to interval k aren't compared
@@ -12,12 +12,15 @@ from statistics import fmean, median
 from maskline.sweep import (
     AshaPolicy,
     BanditPolicy,
+    ClosingBanditPolicy,
     EarlyTerminationPolicy,
     MedianStoppingPolicy,
     TruncationSelectionPolicy,
 )
 
 Curve = Sequence[float]
+CLOSING = 3.5
+"""How fast a closing bandit's slack closes; `make bench ONLY=early_termination` measures it."""
 
 
 def applies(policy: EarlyTerminationPolicy, interval: int) -> bool:
@@ -40,6 +43,9 @@ def why_ended(policy: EarlyTerminationPolicy, curve: Curve, others: Sequence[Cur
     match policy:
         case BanditPolicy():
             rule = _behind_best(policy, curve, reached)
+        case ClosingBanditPolicy():
+            slack = _slack(policy, interval)
+            rule = _behind_best(BanditPolicy(slack_factor=slack), curve, reached) if slack else ""
         case MedianStoppingPolicy():
             limit = median(fmean(values) for values in reached)
             rule = f"is below {limit:.4f}, the median of running averages" if max(curve) < limit else ""
@@ -56,6 +62,12 @@ def _behind_best(policy: BanditPolicy, curve: Curve, reached: Sequence[Curve]) -
     best = max(map(max, reached))
     limit = best / (1 + policy.slack_factor) if policy.slack_factor else best - policy.slack_amount
     return f"is below {limit:.4f}, the best trial's {best:.4f} less the slack" if max(curve) < limit else ""
+
+
+def _slack(policy: ClosingBanditPolicy, interval: int) -> float:
+    """0 from the last evaluation on."""
+    left = (policy.evaluations - interval) / (policy.evaluations - policy.delay_evaluation)
+    return policy.slack_factor * float(max(0.0, left) ** CLOSING)
 
 
 def _among_lowest(policy: TruncationSelectionPolicy, curve: Curve, reached: Sequence[Curve]) -> str:

@@ -91,7 +91,10 @@ def test_the_text_says_it_all() -> None:
     assert "0  optimizer=sgd, model_name=maskrcnn_resnet50_fpn, learning_rate=0.005" in text
     assert "then, 4 trials by bayesian sampling from:" in text
     assert "learning_rate: loguniform(-11.5129, -7.6009)" in text
-    assert "type=bandit, evaluation_interval=1, delay_evaluation=5, slack_factor=0.75" in text
+    assert (
+        "type=closing_bandit, evaluation_interval=1, delay_evaluation=5, slack_factor=2.0, evaluations=12"
+        in text
+    )
     assert "then" not in strategy(LARGE, {}).text(3)
 
 

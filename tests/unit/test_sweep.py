@@ -7,6 +7,7 @@ from maskline.errors import JobError
 from maskline.sweep import (
     AshaPolicy,
     BanditPolicy,
+    ClosingBanditPolicy,
     GridSamplingAlgorithm,
     ImageLimitSettings,
     ImageSweepSettings,
@@ -52,6 +53,8 @@ def test_defaults_are_azures() -> None:
             "trial_timeout_minutes=0 is outside",
         ),
         (lambda: ImageLimitSettings(max_process_deaths=0), "max_process_deaths=0 is outside [1, 100]"),
+        (lambda: ClosingBanditPolicy(slack_factor=0, evaluations=5), "slack_factor=0 "),
+        (lambda: ClosingBanditPolicy(delay_evaluation=5, evaluations=5), "no evaluation to close by"),
         (lambda: AshaPolicy(reduction_factor=1), "reduction_factor=1 is below 2"),
         (lambda: ImageLimitSettings(max_nodes=5), "use max_concurrent_trials"),
         (lambda: ImageSweepSettings(), "sampling_algorithm is missing"),
@@ -98,6 +101,7 @@ def test_policies_read_back_from_plain_data_and_tell_only_what_was_set() -> None
         BanditPolicy(slack_factor=0.2, delay_evaluation=6),
         MedianStoppingPolicy(),
         AshaPolicy(delay_evaluation=2),
+        ClosingBanditPolicy(evaluations=12),
         TruncationSelectionPolicy(truncation_percentage=20, evaluation_interval=1),
     ):
         settings = ImageSweepSettings(sampling_algorithm="random", early_termination=policy)

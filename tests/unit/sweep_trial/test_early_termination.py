@@ -6,6 +6,7 @@ from maskline.components.sweep_trial.early_termination import applies, why_ended
 from maskline.sweep import (
     AshaPolicy,
     BanditPolicy,
+    ClosingBanditPolicy,
     EarlyTerminationPolicy,
     MedianStoppingPolicy,
     TruncationSelectionPolicy,
@@ -47,6 +48,25 @@ def test_bandit_by_amount() -> None:
     table = {"x": [0.5], "y": [0.375], "z": [0.25]}  # exact in binary: y lies on the border, and goes on
     assert ended(policy, 1, table) == "z"
     assert ended(policy, 3) == "BC"  # best 0.80; below 0.675
+
+
+def test_closing_bandit() -> None:
+    policy = ClosingBanditPolicy(slack_factor=1, delay_evaluation=1, evaluations=5)
+    best = [0.6] * 6
+    # slacks 1, 0.75 ** 3.5 = 0.3654, 0.5 ** 3.5 = 0.0884, 0.25 ** 3.5 = 0.0078
+    # limits 0.3, 0.4394, 0.5513, 0.5953
+    for interval, ended_at, goes_on in (
+        (1, 0.299, 0.3),
+        (2, 0.439, 0.44),
+        (3, 0.551, 0.552),
+        (4, 0.595, 0.596),
+    ):
+        assert "is below" in why_ended(policy, [ended_at] * interval, [best])
+        assert why_ended(policy, [goes_on] * interval, [best]) == ""
+    for interval in (5, 6):  # nothing is left to save
+        assert why_ended(policy, [0.0] * interval, [best]) == ""
+    late = ClosingBanditPolicy(slack_factor=1, delay_evaluation=2, evaluations=5)
+    assert why_ended(late, [0.0], [best]) == ""
 
 
 def test_median() -> None:
@@ -124,6 +144,7 @@ def test_the_only_trial_and_the_best_one_go_on() -> None:
         MedianStoppingPolicy(),
         TruncationSelectionPolicy(truncation_percentage=99),
         AshaPolicy(),
+        ClosingBanditPolicy(slack_factor=0.01, evaluations=9),
     ):
         assert why_ended(policy, [0.0], []) == ""
         assert why_ended(policy, [0.5, 0.4], [[0.3, 0.39], [0.2, 0.1]]) == ""
