@@ -1,9 +1,10 @@
 """What early termination costs and saves, on learning curves that were recorded from real trainings.
 
-`learning_curves.json` holds those on fruits_nuts, `learning_curves_drawn.json` ten on drawn shapes, where
-most settings do well and curves cross: `record_curves` says how they were made. A sweep is replayed by giving
-its trials in some order, one at a time, to a policy, which sees what the trials before it did, up to where they
-were ended. A sweep is as good as the full budget's if its best score is within 0.005 of the best of all.
+`learning_curves.json` holds those on fruits_nuts, `learning_curves_drawn.json` ten on drawn shapes,
+where most settings do well and curves cross: `record_curves` says how they were made. A sweep is
+replayed by giving its trials in some order, one at a time, to a policy, which sees what the trials
+before it did, up to where they were ended. A sweep is as good as the full budget's if its best score is
+within 0.005 of the best of all.
 
 AutoMode's slack was chosen on all of these curves; other data may say otherwise.
 """
