@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .dataset import PreparedDataset
 from .loading import Sample
+from .models import family_of
 from .overlay import class_colours, css, jpeg_uri, overlay_masks
 from .page import Table, render_page
 from .settings import TrainingSettings
@@ -103,7 +104,8 @@ def _caption(said: str, sample: Sample) -> str:
 
 def _settings(settings: TrainingSettings) -> Table:
     advanced = settings.advanced
-    rows = [("model_name", settings.model_name), ("min_size", str(settings.min_size))]
-    rows += [("max_size", str(settings.max_size))]
+    sizes = family_of(settings.model_name).inference(settings).items()
+    rows = [("model_name", settings.model_name)]
+    rows += [(name, str(value)) for name, value in sizes if name in TrainingSettings.model_fields]
     rows += [(f"advanced_settings.{name}", str(getattr(advanced, name))) for name in SHOWN_SETTINGS]
     return Table((("parameter", "name"), ("value", "")), rows)

@@ -19,7 +19,7 @@ from .sweep import RandomSamplingAlgorithm
 if TYPE_CHECKING:
     from .job import ImageInstanceSegmentationJob
 
-_CROSSED = ("model_name", "optimizer", "momentum", "nesterov", "min_size", "max_size")
+_CROSSED = ("model_name", "model_size", "optimizer", "momentum", "nesterov", "min_size", "max_size")
 """Parameters whose values are legal one by one and can be impossible together."""
 _MOST_COMBINATIONS = 2000
 

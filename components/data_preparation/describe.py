@@ -59,8 +59,8 @@ def advice(described: dict[str, Any]) -> list[str]:
     small = train["coco_sizes"]["small"] / max(1, train["instances"])
     if small > 0.5:
         found.append(
-            f"{small:.0%} of the training objects are small (under 32² pixels); a larger min_size helps "
-            "to find them."
+            f"{small:.0%} of the training objects are small (under 32² pixels); a larger min_size, or "
+            "image_size, helps to find them."
         )
     kinds = described["findings"]
     if copies := sum(kinds.get(k, {"count": 0})["count"] for k in ("shared_picture", "near_duplicate")):

@@ -103,7 +103,7 @@ def _facts(checkpoint: Checkpoint, kind: str, precision: str, in_boxes: bool) ->
         "model_name": settings.model_name,
         "settings": json.dumps(checkpoint.settings),
         "thresholds": json.dumps({**limits, PIXEL: settings.advanced.mask_pixel_score_threshold}),
-        "nms_iou_threshold": str(settings.nms_iou_threshold),
+        **{name: str(value) for name, value in family_of(settings.model_name).inference(settings).items()},
         "precision": precision,
         "epoch": str(checkpoint.epoch),
         "score": str(checkpoint.score),

@@ -157,6 +157,7 @@ def _card(
         measured=measured,
         variants=variants,
         kind=graph_kind(checkpoint),
+        limits=family_of(settings.model_name).limits(settings),
         terms=terms,
         maskline=version("maskline"),
         made=f"{datetime.now(UTC):%Y-%m-%d}",

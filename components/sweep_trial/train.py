@@ -171,5 +171,5 @@ def _reason(error: Exception) -> str:
         return " ".join(str(error).split())
     text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     if isinstance(error, torch.OutOfMemoryError):
-        return f"{text}; lower min_size and max_size: not even one picture fits"
+        return f"{text}; lower min_size and max_size, or image_size: not even one picture fits"
     return text

@@ -95,3 +95,6 @@ class Family(Protocol):
 
     def inference(self, settings: TrainingSettings) -> dict[str, Any]:
         """What predictions depend on, beside the thresholds: under the names of Azure's settings.json."""
+
+    def limits(self, settings: TrainingSettings) -> list[str]:
+        """What a user of the model is to know of how pictures are seen and objects found, for its card."""

@@ -125,3 +125,12 @@ class MaskRCNNFamily:
             "max_size": settings.max_size,
             "nms_iou_thresh": settings.nms_iou_threshold,
         }
+
+    def limits(self, settings: TrainingSettings) -> list[str]:
+        """See `Family`."""
+        return [
+            f"At most {settings.box_detections_per_image} detections a picture; what overlaps another of its "
+            f"class by more than {settings.nms_iou_threshold} (box IoU) is dropped.",
+            f"Pictures are resized to {settings.min_size} pixels on the shorter side, {settings.max_size} at "
+            "most on the longer: what is only a few pixels large then is not found.",
+        ]

@@ -138,6 +138,16 @@ class RfDetrFamily:
         """See `Family`."""
         return {"model_size": size_of(settings), "image_size": side_of(settings)}
 
+    def limits(self, settings: TrainingSettings) -> list[str]:
+        """See `Family`."""
+        side = side_of(settings)
+        return [
+            f"At most {settings.box_detections_per_image} detections a picture; nothing is suppressed: one "
+            "object may be found as two classes.",
+            f"Pictures are resized to {side} x {side} pixels, whatever their proportions, and masks drawn "
+            "at a quarter of that: what is only a few pixels large then is not found.",
+        ]
+
 
 def _translated(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     """Published tensors under the names of transformers' model, which knows how to read them; those that are

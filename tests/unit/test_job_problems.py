@@ -250,6 +250,14 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     [
         {"training_data": {"path": "azureml:fruits:1"}, "properties": {"azureml:fruits:1": "train"}},
         {"validation_data_size": 0.2, "test_data_size": 0.1},
+        {
+            "limits": {"max_trials": 5},
+            "sweep": {"sampling_algorithm": "random"},
+            "search_space": [
+                {"model_name": "maskrcnn_resnet50_fpn", "min_size": "choice(600, 800)"},
+                {"model_name": "rfdetr_seg", "model_size": "choice('small', 'large')", "multi_scale": True},
+            ],
+        },
         {"limits": {"max_trials": 5}},
         {"training_data": {"path": "azureml:./train"}, "test_data": {"path": "valid"}},
         {"validation_data_size": 0.2},
