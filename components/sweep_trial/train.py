@@ -73,7 +73,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         progress = Progress()
         _start(model, settings, data.classes)
     if settings.advanced.torch_compile:
-        family_of(settings.model_name).backbone(model).compile(dynamic=True)
+        family_of(settings.model_name).compile(model)
     measured = settings.validation_metric_type != "none"
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)

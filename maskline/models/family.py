@@ -49,6 +49,9 @@ class Family(Protocol):
     def backbone(self, model: nn.Module) -> nn.Module:
         """The part that `layers_to_freeze` and pre-trained weights are about."""
 
+    def compile(self, model: nn.Module) -> None:
+        """Compile what is worth it, in place, for pictures of the sizes that training has."""
+
     def reporting(
         self, model: nn.Module, score_threshold: float, *, small_masks: bool = False
     ) -> AbstractContextManager[None]:

@@ -56,6 +56,10 @@ class MaskRCNNFamily:
         """ResNet and feature pyramid."""
         return model.get_submodule("backbone")
 
+    def compile(self, model: nn.Module) -> None:
+        """The backbone, with sizes left open: each batch has its own."""
+        self.backbone(model).compile(dynamic=True)
+
     @contextmanager
     def reporting(
         self, model: nn.Module, score_threshold: float, *, small_masks: bool = False

@@ -60,6 +60,10 @@ class RfDetrFamily:
         """The windowed DINOv2."""
         return model.get_submodule(f"{NETWORK}model.model.backbone.backbone")
 
+    def compile(self, model: nn.Module) -> None:
+        """The backbone, once for each side: torch can't leave the size of a bicubic resizing open."""
+        self.backbone(model).compile(dynamic=False)
+
     @contextmanager
     def reporting(
         self, model: nn.Module, score_threshold: float, *, small_masks: bool = False

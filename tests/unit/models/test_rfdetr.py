@@ -114,6 +114,26 @@ def test_each_batch_has_its_own_side_with_multi_scale_and_validation_none(tiny_r
     assert model._training_side() == 240
 
 
+def test_the_backbone_is_compiled_for_its_side(tiny_rfdetr: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether torch can is seen on a made-up backend, which takes no minutes."""
+    model = built(tiny_rfdetr).train()
+    compiled = []
+    compile_it = torch.nn.Module.compile
+
+    def with_backend(module: torch.nn.Module, **named: Any) -> None:
+        compiled.append(module)
+        compile_it(module, backend="aot_eager", **named)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", with_backend)
+    torch.manual_seed(0)
+    before = sum(model([torch.ones(3, 120, 120)], [target(1)]).values()).item()
+    FAMILY.compile(model)
+    torch.manual_seed(0)
+    after = sum(model([torch.ones(3, 120, 120)], [target(1)]).values()).item()
+    assert compiled == [FAMILY.backbone(model)]
+    assert after == pytest.approx(before, rel=1e-4)
+
+
 def test_the_loss_is_that_of_transformers(tiny_rfdetr: dict) -> None:
     model = built(tiny_rfdetr).train()
     pictures = [torch.rand(3, 120, 120), torch.rand(3, 120, 120)]
