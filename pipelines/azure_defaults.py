@@ -76,6 +76,9 @@ OTHER_MEANING: Mapping[str, str] = {
     "box_score_threshold": "for the deployed model only; metrics see all detections",
     "random_seed": "drawn from the run's name and written down, so that every run can be repeated",
     "checkpoint_frequency": "`last` and `best` are kept; training continues from `last`; Azure uploads all",
+    "image_size": "the square of `rfdetr_seg`; on Azure it does nothing for instance segmentation",
+    "model_size": "the size of `rfdetr_seg`; likewise",
+    "multi_scale": "of `rfdetr_seg`; likewise",
     "evaluation_frequency": "an epoch that is not evaluated reports no metric; Azure repeats the last",
 }
 """Parameters with Azure's default that do something else, with what and why."""

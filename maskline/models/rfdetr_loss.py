@@ -94,8 +94,8 @@ class Criterion(RfDetrImageLoss):  # type: ignore[misc]  # transformers' type in
             outputs: logits (N, Q, classes), pred_boxes (N, Q, 4), pred_masks (N, Q, h, w), logits too.
             targets: for each picture class_labels, boxes, masks, and perhaps crowds.
         """
-        if not all(part.isfinite().all() for part in outputs.values()):
-            # Nothing can be matched; the training sees that it diverged.
+        if not outputs["pred_boxes"].isfinite().all():
+            # Nothing can be matched; the training sees that it diverged. Masks would be dear to look through.
             return dict.fromkeys(_NAMES, outputs["logits"].sum() * torch.nan)
         count = sum(len(target["class_labels"]) for target in targets)
         if not count:
