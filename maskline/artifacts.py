@@ -42,6 +42,7 @@ FINDINGS = "findings.jsonl"
 LABELS = "labels.json"
 LEADERBOARD = "leaderboard.csv"
 LEADERBOARD_PICTURE = "leaderboard.png"
+LOG = "log.txt"
 METRICS = "metrics.json"
 BEST_MODEL = "best_model"
 CARD = "README.md"
@@ -56,6 +57,9 @@ BOX_PREDICTIONS = "predictions_bbox.json"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 TRIALS = "trials.json"
+
+TRIAL_RECORD = "trial record: "
+"""Begins the lines of a slot's log that hold a trial's record as JSON."""
 
 SplitName = Literal["train", "validation", "test"]
 TrialState = Literal["waiting", "running", "complete", "terminated", "failed"]
@@ -75,7 +79,7 @@ class TrialRecord:
         epochs_done: epochs trained so far; epochs: epochs asked for.
         seconds: wall time of the training so far.
         reason: why it failed or was ended early, in one line; empty otherwise.
-        directory: the trial's directory (TrialDirectory).
+        directory: the trial's directory (TrialDirectory), or the URI where its files are kept.
         curve: (epoch from 1, score) of every evaluation.
         device: what it trains on, as far as it is known.
         deaths: how often its process was killed or lost.
@@ -163,4 +167,4 @@ class TrialDirectory:
     @property
     def log(self) -> Path:
         """What the training process printed."""
-        return self.path / "log.txt"
+        return self.path / LOG

@@ -5,7 +5,8 @@ MasklineError
 |   `-- KeywordError    a name that doesn't exist is among the problems; a TypeError too, as Python's own
 |-- DataError           annotations or pictures can't be used
 |-- StorageError        a file or folder can't be reached, read or written
-|   `-- MissingError    it isn't there
+|   |-- MissingError    it isn't there
+|   `-- AwayError       the store didn't answer, several times: later it may
 |-- WeightsError        pre-trained weights were asked for and can't be had
 |-- CheckpointError     a checkpoint is damaged or belongs to another model
 |-- ModelFileError      an ONNX file can't be predicted with
@@ -51,6 +52,10 @@ class StorageError(MasklineError):
 
 class MissingError(StorageError):
     """A file or folder isn't there."""
+
+
+class AwayError(StorageError):
+    """A store didn't answer, or not well, in several attempts; later it may."""
 
 
 class WeightsError(MasklineError):

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from .addresses import Store, without_secrets
-from .errors import MissingError, StorageError
+from .errors import AwayError, MissingError, StorageError
 
 ATTEMPTS = 6
 """Times that something is tried in all."""
 PAUSE = 0.5
 """Seconds before the second attempt; each further pause is twice as long, up to LONGEST_PAUSE."""
 LONGEST_PAUSE = 20.0
+AWAY_PAUSE = 5.0
+"""Seconds between two tries at a store that is away; each is of ATTEMPTS attempts."""
 T = TypeVar("T")
 _STATUS_MISSING, _STATUS_FORBIDDEN, _STATUS_PASSING = (404, 410), (401, 403), (408, 425, 429)
 _PASSING = frozenset(
@@ -68,7 +70,8 @@ def retried(work: Callable[[], T], place: str, verb: str, store: Store | None) -
 
     Raises:
         MissingError: nothing is there.
-        StorageError: it is forbidden, the driver is missing, or the network failed ATTEMPTS times.
+        AwayError: the network or the store failed ATTEMPTS times.
+        StorageError: it is forbidden, or the driver is missing.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -81,6 +84,28 @@ def retried(work: Callable[[], T], place: str, verb: str, store: Store | None) -
             pause = min(PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE)
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  spreads the pods, hides nothing
     raise AssertionError("the last attempt returns or raises")
+
+
+def patiently(action: Callable[[], T], patience: float) -> T:
+    """Do something with a store, again and again while it is away; one that refuses is an error at once.
+
+    Args:
+        action: what to do; must be safe to be done twice.
+        patience: seconds to go on trying.
+
+    Raises:
+        AwayError: the store is still away when patience is over.
+        StorageError: it refuses.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return action()
+        except AwayError as error:
+            if time.monotonic() >= end:
+                raise
+            print(f"{error}; trying again", flush=True)  # noqa: T201  stages print what they wait for
+            time.sleep(min(AWAY_PAUSE, max(0.0, end - time.monotonic())))
 
 
 def passes(error: BaseException) -> bool:
@@ -141,7 +166,7 @@ def _translated(error: Exception, place: str, verb: str, store: Store | None, at
             f"{shown} may not be {verb} with these credentials ({reason}); grant it, or set {variables}"
         )
     if passes(error):
-        return StorageError(
+        return AwayError(
             f"{shown} could not be {verb} in {attempts} attempts: {reason}; see whether the store is up "
             "and this machine reaches it"
         )

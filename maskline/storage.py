@@ -230,6 +230,16 @@ def put(source: Path, place: str) -> None:
         _remote(place, lambda fs, key: _put_remote(fs, source, key, place), "written")
 
 
+def put_folder(source: Path, place: str) -> None:
+    """Copy a folder from this machine, file by file; what else is at `place` stays.
+
+    Raises:
+        StorageError: a file can't be written.
+    """
+    for path in filter(Path.is_file, sorted(source.rglob("*"))):
+        put(path, join(place, *path.relative_to(source).parts))
+
+
 def put_bytes(content: bytes, place: str) -> None:
     """Write a small file, as `put` does.
 

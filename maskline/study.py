@@ -11,16 +11,20 @@ FAIL with a REASON          failed, for good
 FAIL without one            interrupted: waiting for a continuation
 """
 
+import atexit
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from . import storage
 from .artifacts import TrialRecord
 from .errors import StageError
 from .study_storage import JOURNAL, STUDY_URL, open_storage
@@ -60,43 +64,67 @@ _COUNTED = ("primary_metric", "training_parameters", "search_space", "sweep")
 """What of a job makes its trials comparable; limits and names may change when a run is resumed."""
 
 
-def run_directory(run_root: str, run_name: str, run_id: str) -> Path:
-    """The directory of a run, which all its trials share.
+class RunDirectory(NamedTuple):
+    """Where the files of a run are.
+
+    Attributes:
+        path: the folder that this stage works in.
+        copies: URI where the run is kept, if the folder doesn't outlive the pod; empty if it does.
+    """
+
+    path: Path
+    copies: str = ""
+
+
+def run_directory(run_root: str, run_name: str, run_id: str) -> RunDirectory:
+    """The directory of a run, which all its stages share.
+
+    For a run at a URI, the folder is a new one below the system's folder of temporary files, which ends with
+    this process: what an earlier process left there could be older than what is at the URI.
 
     Args:
-        run_root: folder of the run directories.
+        run_root: folder or URI of the run directories.
         run_name: name of the directory; empty for run_id.
         run_id: the id that KFP gave the run.
-
-    Raises:
-        StageError: run_root is a URI; a study needs a file system that all trials mount.
     """
-    if "://" in run_root:
-        raise StageError(
-            f"run_root={run_root} is a URI; give a folder on a volume "
-            "that all trials mount, such as /maskline/runs"
-        )
-    return Path(run_root) / (run_name or run_id)
+    name = run_name or run_id
+    if "://" not in run_root:
+        return RunDirectory(Path(run_root) / name)
+    scratch = tempfile.mkdtemp(prefix="maskline-")
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    path = Path(scratch) / name
+    path.mkdir()
+    return RunDirectory(path, storage.join(run_root, name))
 
 
-def find_run(named: str, run_root: Path) -> str:
-    """Where a run lies that `checkpoint_run_id` names: a bare name is a directory below run_root."""
-    return named if "/" in named else str(run_root / named)
+def find_run(named: str, run: Path | str) -> str:
+    """Where a run lies that another one names: a bare name is beside it, else it's a folder or a URI.
+
+    Args:
+        named: as in `checkpoint_run_id`.
+        run: directory or URI of the run that names it.
+    """
+    return named if "/" in named else storage.join(str(run).rstrip("/").rpartition("/")[0], named)
 
 
-def open_study(run: Path, fingerprint: str = "") -> optuna.Study:
+def open_study(run: Path, fingerprint: str = "", copies: str = "") -> optuna.Study:
     """The study of a run, made where there is none yet; its name is the run directory's.
 
     Args:
-        run: the run directory, on a file system that all trials share.
+        run: the run directory.
         fingerprint: of job and data; a study remembers it, and takes trials of no other.
+        copies: URI where the run is kept, if its directory is no file system that all trials share.
 
     Raises:
-        StageError: the storage can't be reached, or holds the study of another job or other data.
+        StageError: the storage can't be reached, or holds the study of another job or other data; a run at a
+            URI has no database.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        study_name=run.name, storage=open_storage(run), direction="maximize", load_if_exists=True
+        study_name=run.name,
+        storage=open_storage(None if copies else run),
+        direction="maximize",
+        load_if_exists=True,
     )
     if fingerprint and study.user_attrs.get(FINGERPRINT) is None:
         study.set_user_attr(FINGERPRINT, fingerprint)
@@ -108,16 +136,21 @@ def open_study(run: Path, fingerprint: str = "") -> optuna.Study:
     return study
 
 
-def existing_study(run: Path) -> optuna.Study:
+def existing_study(run: Path | str) -> optuna.Study:
     """The study of a run that must exist.
 
+    Args:
+        run: its directory or URI.
+
     Raises:
-        StageError: there is no such run.
+        StageError: there is no such run, or its database can't be reached.
     """
-    if (run / JOURNAL).exists() or os.environ.get(STUDY_URL):
-        storage = open_storage(run)
-        if any(study.study_name == run.name for study in storage.get_all_studies()):
-            return optuna.load_study(study_name=run.name, storage=storage)
+    place, folder = str(run).rstrip("/"), None if "://" in str(run) else Path(run)
+    if os.environ.get(STUDY_URL) or (folder is not None and (folder / JOURNAL).exists()):
+        kept = open_storage(folder)
+        name = place.rpartition("/")[2]
+        if any(study.study_name == name for study in kept.get_all_studies()):
+            return optuna.load_study(study_name=name, storage=kept)
     raise StageError(f"there is no run {run}: no study of that name is known; give a run's directory")
 
 

@@ -8,14 +8,17 @@ journal on the run directory's file system, which all trials share.
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from optuna import Study
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StageError
@@ -96,20 +99,26 @@ def _whole_lines(path: Path) -> int:
         return file.read().rfind(b"\n") + 1
 
 
-def open_storage(run: Path) -> BaseStorage:
+def open_storage(run: Path | None) -> BaseStorage:
     """The storage of a run's study.
 
     Args:
-        run: the run directory; made if need be.
+        run: the run directory, made if need be; None for one at a URI, which can't hold a journal.
 
     Raises:
-        StageError: the storage can't be reached or written.
+        StageError: the storage can't be reached or written, or there is no database and no folder.
     """
     url = os.environ.get(STUDY_URL, "")
+    if run is None and not url:
+        raise StageError(
+            f"run_root is a URI, where trials can't share a journal, and {STUDY_URL} is not set; name the "
+            "secret of a PostgreSQL as `study` in the cluster file, or a folder on a volume as run_root"
+        )
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        if not url:
-            return JournalStorage(WholeLineJournal(run / JOURNAL))
+        if run is not None:
+            run.mkdir(parents=True, exist_ok=True)
+            if not url:
+                return JournalStorage(WholeLineJournal(run / JOURNAL))
     except OSError as error:
         raise StageError(f"the run directory {run} can't be written: {error}; choose another") from error
     try:
@@ -135,6 +144,26 @@ def _database(url: str) -> RDBStorage:
         )
     away = {"connect_timeout": 10, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 4}
     return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2, "connect_args": away})
+
+
+@contextmanager
+def one_at_a_time(study: Study, run: Path) -> Iterator[None]:
+    """Let one slot of a study in, on whatever machine the others are; a slot that dies lets the next one in.
+
+    Args:
+        study: the study.
+        run: its run directory, whose file system all slots share where the study is a journal.
+    """
+    engine = getattr(getattr(study._storage, "_backend", None), "engine", None)
+    if engine is not None:
+        with engine.begin() as transaction:  # the database ends it with the connection
+            lock = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+            transaction.execute(lock, {"name": f"maskline {study.study_name}"})
+            yield
+        return
+    with (run / "study.lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def persistently(action: Callable[[], T], patience: float, pause: float = PAUSE_SECONDS) -> T:

@@ -226,7 +226,7 @@ def check(job: ImageInstanceSegmentationJob, run_root: Path, runner: Runner = "s
         return
     fixed = located(job).fixed_settings()
     if "checkpoint_run_id" in fixed:
-        fixed["checkpoint_run_id"] = study.find_run(fixed["checkpoint_run_id"], run_root)
+        fixed["checkpoint_run_id"] = study.find_run(fixed["checkpoint_run_id"], run_root / "this")
     for name in models(job):
         if runner != "docker":
             families.require(name)

@@ -20,7 +20,7 @@ def onnx_export(
 
     Args:
         job: the packed job.
-        run_root: folder of the run directories.
+        run_root: folder or URI of the run directories.
         run_name: name of the run directory; empty for run_id.
         run_id: the id that KFP gave the run.
         prepared: the prepared data set.
@@ -36,4 +36,5 @@ def onnx_export(
 
     with stage("onnx_export", job):
         paths = [Path(artifact.path) for artifact in (prepared, model, results, onnx)]
-        deliver(*paths, run=run_directory(run_root, run_name, run_id))
+        run = run_directory(run_root, run_name, run_id)
+        deliver(*paths, run=run.copies or run.path)

@@ -1,7 +1,6 @@
 """Export, prove, hand over."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from statistics import median
 
 import onnx
 
-from maskline import checkpoint
+from maskline import checkpoint, storage
 from maskline.artifacts import BEST_MODEL, CHECKPOINT, METRICS, MODEL, PARITY
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
@@ -23,7 +22,7 @@ PICTURES = 8
 """Pictures that the two answers are compared on, of as many sizes as there are."""
 
 
-def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path | None = None) -> None:
+def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path | str | None = None) -> None:
     """Write the folder of a model: the ONNX file, the proof that it agrees with the model, and all else.
 
     Args:
@@ -31,7 +30,7 @@ def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path 
         model: folder of the best trial's model.
         results: folder of evaluation, for its numbers.
         out: folder to write, see maskline.artifacts.
-        run: the run directory, which gets a copy, from where a server may mount it.
+        run: directory or URI of the run, which gets a copy, from where a server may mount it.
 
     Raises:
         ParityError: graph and model differ on a picture; the table is written all the same.
@@ -67,7 +66,7 @@ def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path 
     numbers = json.loads((results / METRICS).read_text(encoding="utf-8"))
     write_package(out, model, described, data, numbers, measured, variants)
     if run is not None:
-        shutil.copytree(out, run / BEST_MODEL, dirs_exist_ok=True)
+        storage.put_folder(out, storage.join(str(run), BEST_MODEL))
 
 
 def _open(model: onnx.ModelProto, described: Checkpoint) -> bytes:

@@ -23,7 +23,7 @@ def sweep_trial(
     Args:
         job: the packed job.
         slot: of no meaning, since slots are alike; KFP wants a loop's item to be used.
-        run_root: folder of the run directories, on a file system that all trials share.
+        run_root: folder of the run directories, on a file system that all trials share; or a URI.
         run_name: name of the run directory; empty for run_id.
         run_id: the id that KFP gave the run.
         checkpoint_run_id: takes the place of the job's, unless empty.
@@ -44,7 +44,7 @@ def sweep_trial(
         run = run_directory(run_root, run_name, run_id)
         if checkpoint_run_id:
             description.set_training_parameters(checkpoint_run_id=checkpoint_run_id)
-        trial = run_slot(description, Path(prepared.path), run)
+        trial = run_slot(description, Path(prepared.path), *run)
         record = trial.to_json() if trial else {}
         metrics.metadata.update({name: record[name] or 0.0 for name in ("number", "score") if record})
         return json.dumps(record or None)

@@ -18,6 +18,12 @@ from maskline import checkpoint, storage
 from maskline.artifacts import TrialDirectory
 from maskline.checkpoint import Checkpoint, Training
 from maskline.errors import CheckpointError, StageError, StorageError
+from maskline.faults import patiently
+
+from .copies import is_owned
+
+PATIENCE_SECONDS = 1800.0
+"""How long the end of a training waits for a store that is away."""
 
 
 @dataclass
@@ -100,6 +106,7 @@ class Shelf:
         self._scaler = scaler
         self._average = average
         self._copies = copies
+        self._copied: dict[Path, int] = {}
         self._writes = writes
 
     def best(self, judged: nn.Module, epoch: int, metrics: dict[str, Any]) -> None:
@@ -134,16 +141,23 @@ class Shelf:
         """Keep the files at the URI too, `last` after those that belong to it."""
         if not self._copies:
             return
-        curves = sorted(self._files.tensorboard.glob("*"))
+        if over:
+            patiently(self._put, PATIENCE_SECONDS)
+            return
         try:
-            for path in (self._files.best, self._files.metrics, *curves, self._files.last):
-                if path.exists():
-                    name = path.relative_to(self._files.path).as_posix()
-                    storage.put(path, storage.join(self._copies, *name.split("/")))
+            self._put()
         except StorageError as error:
-            if over:
-                raise
             print(f"{error}; training goes on, and the next checkpoint is copied there")
+
+    def _put(self) -> None:
+        if not is_owned(self._files, self._copies):
+            return  # its supervisor finds out too, and ends this process
+        curves = sorted(self._files.tensorboard.glob("*"))
+        for path in (self._files.best, self._files.metrics, *curves, self._files.last):
+            if path.exists() and (written := path.stat().st_mtime_ns) != self._copied.get(path):
+                names = path.relative_to(self._files.path).parts
+                storage.put(path, storage.join(self._copies, *names))
+                self._copied[path] = written
 
     def collect(self) -> None:
         """Have the directory hold what was kept before, and nothing half-written.

@@ -14,6 +14,7 @@ the slot is lost                   the same, once its signs of life are missed
 another slot took it for lost      is the other slot's
 """
 
+import json
 import math
 import os
 import signal
@@ -30,20 +31,23 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
+from maskline import storage
 from maskline import study as noun
-from maskline.artifacts import TrialDirectory, TrialRecord
+from maskline.artifacts import TRIAL_RECORD, TrialDirectory, TrialRecord
 from maskline.automode import Facts, strategy
 from maskline.dataset import PreparedDataset
-from maskline.errors import StageError
+from maskline.errors import StageError, StorageError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.rules import lines
 from maskline.search_space import SearchSpace
 from maskline.settings import TrainingSettings, complete, obstacles
+from maskline.study import RunDirectory
 from maskline.study_storage import AWAY, PATIENCE_SECONDS, persistently
 from maskline.sweep import EarlyTerminationPolicy
 
 from .child import Child
 from .claim import Times, claim, fence, give_up, too_often
+from .copies import Copies
 from .devices import gpu_memory, own_device, rfdetr_sizes
 from .propose import propose
 from .report import Reporter
@@ -59,6 +63,8 @@ LATE_SECONDS = 120.0
 """What a training process has after its deadline to evaluate and save, before it is told to go."""
 LEAVING_SECONDS = 4.0
 """How long a slot that has to go waits for a storage that is away."""
+ENDING_SECONDS = 120.0
+"""How long the end of a trial waits for the last copy of its log."""
 End = Literal["ended", "terminated", "late", "evicted", "lost"]
 
 
@@ -71,6 +77,7 @@ class Slot:
         study: the run's study, with the job's sampler.
         data: folder of the prepared data set.
         run: the run directory.
+        copies: URI where the run is kept, if its directory doesn't outlive the pod.
         seed: of the run.
         fixed: training parameters that are the same for all trials.
         spaces: what trials draw from.
@@ -84,6 +91,7 @@ class Slot:
     study: optuna.Study
     data: Path
     run: Path
+    copies: str
     seed: int
     fixed: Mapping[str, Any]
     spaces: Sequence[SearchSpace]
@@ -93,25 +101,29 @@ class Slot:
     leave: threading.Event
 
 
-def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialRecord | None:
+def run_slot(
+    job: ImageInstanceSegmentationJob, data: Path, run: Path, copies: str = ""
+) -> TrialRecord | None:
     """Run one trial from its proposal to its end, and then those that were interrupted meanwhile.
 
     Args:
         job: the job; its limits, sweep, search space and training parameters are read.
         data: folder of the prepared data set.
-        run: the run directory.
+        run: the run directory, on a file system that all slots share.
+        copies: URI where the run is kept instead, if its directory doesn't outlive the pod.
 
     Returns:
         What became of the first; None if there was nothing to do: all trials are taken, or time is over.
 
     Raises:
         StageError: the study can't be reached, or not written.
+        StorageError: what is kept at the URI can't be reached, or not written.
     """
     leave = threading.Event()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, frame: leave.set())
     try:
-        slot = _open(job, data, run, leave)
+        slot = _open(job, data, RunDirectory(run, copies), leave)
         limits = job.limits
         take = partial(
             claim,
@@ -133,12 +145,15 @@ def run_slot(job: ImageInstanceSegmentationJob, data: Path, run: Path) -> TrialR
         raise StageError(f"the study of {run} can't be reached or written: {error}") from error
 
 
-def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threading.Event) -> Slot:
+def _open(
+    job: ImageInstanceSegmentationJob, data: Path, directory: RunDirectory, leave: threading.Event
+) -> Slot:
+    run, copies = directory
     digest = PreparedDataset.read(data).digest
-    study = noun.open_study(run, noun.fingerprint(job.to_dict(), digest))
+    study = noun.open_study(run, noun.fingerprint(job.to_dict(), digest), copies)
     fixed = job.fixed_settings()
     if "checkpoint_run_id" in fixed:
-        fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], run.parent)
+        fixed["checkpoint_run_id"] = noun.find_run(fixed["checkpoint_run_id"], copies or run)
     seed = noun.seed_of(run.name, fixed.get("random_seed"))
     spaces: Sequence[SearchSpace] = job.search_space or []
     policy = job.sweep.early_termination if job.sweep else None
@@ -149,11 +164,11 @@ def _open(job: ImageInstanceSegmentationJob, data: Path, run: Path, leave: threa
     else:
         study.sampler = make_sampler(job.sweep, spaces, seed, fixed)
     if job.sweep and job.sweep.warm_start_from:
-        warm_start(study, spaces, run, job.sweep.warm_start_from)
+        warm_start(study, spaces, run, job.sweep.warm_start_from, copies)
     grid = job.sweep is not None and job.sweep.algorithm == "grid"
     points = len(Grid(spaces, fixed)) if grid else sys.maxsize
     deadline = _began(study) + MINUTE * job.limits.timeout_minutes
-    return Slot(job, study, data, run, seed, fixed, spaces, policy, points, deadline, leave)
+    return Slot(job, study, data, run, copies, seed, fixed, spaces, policy, points, deadline, leave)
 
 
 def _facts(study: optuna.Study, data: Path) -> Facts:
@@ -179,13 +194,17 @@ def _run(slot: Slot, trial: optuna.Trial) -> TrialRecord:
     try:
         spec, reason = _prepare(slot, trial, number)
         if spec is None:
-            return _tell(slot, trial, reason)
+            record = _tell(slot, trial, reason)
+            _say(record)
+            return record
         shares = complete(spec.settings).distributed
         with own_device(number, [] if shares else None) as device:
             if device:
                 trial.set_user_attr(noun.DEVICE, f"GPU {', '.join(device.values())}")
-            return _train(slot, trial, spec, {**_threads(), **device})
-    except AWAY:
+            record = _train(slot, trial, spec, {**_threads(), **device})
+            _say(record)
+            return record
+    except (*AWAY, StorageError):  # the trial has done nothing wrong, and a later slot takes it
         raise
     except BaseException as error:
         give_up(slot.study, trial, **{noun.REASON: f"{type(error).__name__}: {error}".splitlines()[0]})
@@ -196,7 +215,8 @@ def _prepare(slot: Slot, trial: optuna.Trial, number: int) -> tuple[TrialSpec | 
     """What the training process is told, or why the trial can't be run."""
     directory = slot.run / "trials" / str(number)
     directory.mkdir(parents=True, exist_ok=True)
-    trial.set_user_attr(noun.DIRECTORY, str(directory))
+    copies = storage.join(slot.copies, "trials", str(number)) if slot.copies else ""
+    trial.set_user_attr(noun.DIRECTORY, copies or str(directory))
     varied, chosen = propose(trial, slot.spaces, slot.fixed)
     trial.set_user_attr(noun.PARAMETERS, varied)
     try:
@@ -204,12 +224,13 @@ def _prepare(slot: Slot, trial: optuna.Trial, number: int) -> tuple[TrialSpec | 
     except ValidationError as error:
         return None, "; ".join(lines(error, TrainingSettings))
     trial.set_user_attr(noun.EPOCHS, settings.number_of_epochs)
+    _say(TrialRecord(number, "running", parameters=varied, epochs=settings.number_of_epochs))
     if reasons := obstacles(settings):
         return None, "; ".join(reasons)
     # Trials with one seed between them would differ by their settings only in name.
     own = varied.get("random_seed", slot.seed + number)
     deadline = min(slot.deadline, _own_deadline(slot, trial))
-    return TrialSpec(chosen, str(slot.data), str(directory), seed=own, deadline=deadline), ""
+    return TrialSpec(chosen, str(slot.data), str(directory), own, deadline, copies), ""
 
 
 def _own_deadline(slot: Slot, trial: optuna.Trial) -> float:
@@ -224,6 +245,8 @@ def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mappin
     files = TrialDirectory(Path(spec.directory))
     token = f"{trial.number} {os.urandom(8).hex()}"
     _write_whole(files.owner, token)
+    copies = Copies(files, spec.copies, TIMES.beat)
+    copies.begin(PATIENCE_SECONDS)
     fence(slot.study, trial, files, TIMES)
     reporter = Reporter(slot.study, trial, files.metrics, slot.policy, TIMES)
     reporter.start()
@@ -231,7 +254,7 @@ def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mappin
     while True:
         child = Child(spec, environment)
         try:
-            end = _watch(slot, child, reporter, spec, token)
+            end = _watch(slot, child, reporter, copies, spec, token)
         finally:
             child.kill()
         if end != "ended" or not _killed(child):
@@ -241,14 +264,15 @@ def _train(slot: Slot, trial: optuna.Trial, spec: TrialSpec, environment: Mappin
         persistently(partial(trial.set_user_attr, noun.DEATHS, deaths), PATIENCE_SECONDS)
         if deaths >= slot.job.limits.max_process_deaths:
             break
+    copies.end(LEAVING_SECONDS / 2 if end == "evicted" else ENDING_SECONDS)
     return _finish(slot, trial, reporter, child, end, spec)
 
 
-def _watch(slot: Slot, child: Child, reporter: Reporter, spec: TrialSpec, token: str) -> End:
+def _watch(slot: Slot, child: Child, reporter: Reporter, copies: Copies, spec: TrialSpec, token: str) -> End:
     """Wait until the child ends, or there is a reason to end it."""
     owner = TrialDirectory(Path(spec.directory)).owner
     while child.code is None:
-        if reporter.lost.is_set() or _read(owner) != token:
+        if reporter.lost.is_set() or copies.lost.is_set() or _read(owner) != token:
             child.kill()  # at once: another process trains this trial already
             return "lost"
         if slot.leave.is_set():
@@ -332,6 +356,11 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         return ""
+
+
+def _say(record: TrialRecord) -> None:
+    """Tell of a trial in the log, from which `maskline trials` reads it where no database is in reach."""
+    print(f"{TRIAL_RECORD}{json.dumps(record.to_json())}", flush=True)
 
 
 def _tell(slot: Slot, trial: optuna.Trial, reason: str, state: TrialState = TrialState.FAIL) -> TrialRecord:

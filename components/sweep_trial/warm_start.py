@@ -1,6 +1,5 @@
 """Trials of a former run, for a sampler to learn from. They are none of this run's, and can't win in it."""
 
-import fcntl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from maskline import study as noun
 from maskline.errors import StageError
 from maskline.search_space import SearchSpace
+from maskline.study_storage import one_at_a_time
 
 from .propose import propose
 from .sampling import TrialSampler
@@ -19,14 +19,17 @@ _LOOKS = 64
 """Draws that show which distributions a search space has; each shows one sub-space."""
 
 
-def warm_start(study: optuna.Study, spaces: Sequence[SearchSpace], run: Path, former: str) -> int:
+def warm_start(
+    study: optuna.Study, spaces: Sequence[SearchSpace], run: Path, former: str, copies: str = ""
+) -> int:
     """Show a study what a former run has learnt, once.
 
     Args:
         study: of this run.
         spaces: its search space.
         run: its directory.
-        former: name of a run beside this one, or a run's directory.
+        former: name of a run beside this one, or a run's directory or URI.
+        copies: URI where this run is kept, if its directory doesn't outlive the pod.
 
     Returns:
         How many trials of the former run were taken over: those whose values this space can have.
@@ -34,12 +37,11 @@ def warm_start(study: optuna.Study, spaces: Sequence[SearchSpace], run: Path, fo
     Raises:
         StageError: there is no such run, or none of its trials suits this search space.
     """
-    with (run / "warm_start.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # slots that begin at once would each do it
+    with one_at_a_time(study, run):  # slots that begin at once would each do it
         known = [t for t in study.get_trials(deepcopy=False) if noun.FOREIGN in t.user_attrs]
         if known or study.get_trials(deepcopy=False):
             return len(known)
-        there = Path(noun.find_run(former, run.parent))
+        there = noun.find_run(former, copies or run)
         found = noun.existing_study(there).get_trials(deepcopy=False)
         legal = _distributions(spaces)
         taken = [trial for trial in found if _suits(trial, legal)]

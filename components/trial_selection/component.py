@@ -21,7 +21,7 @@ def trial_selection(
     Args:
         job: the packed job.
         outcomes: what the slots returned; the study is what counts.
-        run_root: folder of the run directories.
+        run_root: folder or URI of the run directories.
         run_name: name of the run directory; empty for run_id.
         run_id: the id that KFP gave the run.
         prepared: the prepared data set.
@@ -37,5 +37,5 @@ def trial_selection(
     with stage("trial_selection", job) as description:
         run = run_directory(run_root, run_name, run_id)
         paths = [Path(artifact.path) for artifact in (prepared, leaderboard, model)]
-        best = select_best(description, outcomes, run, *paths)
+        best = select_best(description, outcomes, run.path, *paths, copies=run.copies)
         model.metadata.update(trial=best.number, score=best.score)

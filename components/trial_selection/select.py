@@ -2,19 +2,20 @@
 
 import json
 import logging
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from maskline import storage
 from maskline.artifacts import (
+    BEST,
     CHECKPOINT,
     LABELS,
     LEADERBOARD,
     LEADERBOARD_PICTURE,
+    LOG,
     TRIALS,
-    TrialDirectory,
     TrialRecord,
 )
 from maskline.charts import render, sweep_picture
@@ -50,6 +51,7 @@ def select(
 
     Raises:
         NoModelError: no trial has a score and a checkpoint; lists the causes.
+        StorageError: the store that holds the checkpoints can't be reached.
     """
     judged = [_without_checkpoint(trial) for trial in trials]
     best = next((trial for trial in ranked(judged) if eligible(trial)), None)
@@ -63,15 +65,17 @@ def select(
     if best is None:
         raise NoModelError(_causes(judged))
     out_model.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TrialDirectory(Path(best.directory)).best, out_model / CHECKPOINT)
+    storage.fetch(storage.join(best.directory, BEST), out_model / CHECKPOINT)
     _write_json(out_model / LABELS, list(classes))
     return best
 
 
 def _without_checkpoint(trial: TrialRecord) -> TrialRecord:
     """The trial; one that could be chosen but for its checkpoint becomes a failed one."""
-    checkpoint = TrialDirectory(Path(trial.directory)).best
-    if not eligible(trial) or checkpoint.is_file():
+    if not eligible(trial):
+        return trial
+    checkpoint = storage.join(trial.directory, BEST)
+    if storage.exists(checkpoint):
         return trial
     reason = f"passed over: its checkpoint {checkpoint} is missing"
     log.warning("trial %d (score %.4f) is %s", trial.number, trial.score, reason)
@@ -110,7 +114,7 @@ def _causes(trials: Sequence[TrialRecord]) -> str:
         numbers[_cause(trial)].append(str(trial.number))
     by_count = sorted(numbers.items(), key=lambda item: -len(item[1]))
     lines = [f"  {len(which)} x {cause} (trial {', '.join(which)})" for cause, which in by_count]
-    logs = next((str(TrialDirectory(Path(t.directory)).log) for t in trials if t.directory), "")
+    logs = next((storage.join(t.directory, LOG) for t in trials if t.directory), "")
     where = f", and read the trials' logs, such as {logs}" if logs else ""
     head = f"none of {len(trials)} trials gave a model; remove the causes{where}:"
     return "\n".join([head, *lines])

@@ -1,10 +1,10 @@
 """Read the study, choose, hand over."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from maskline import storage
 from maskline.artifacts import MODEL_FOLDER, TrialRecord
 from maskline.dataset import PreparedDataset
 from maskline.errors import StageError
@@ -23,6 +23,8 @@ def select_best(
     prepared: Path,
     leaderboard: Path,
     model: Path,
+    *,
+    copies: str = "",
 ) -> TrialRecord:
     """Choose the best trial of a run; its model goes to the next stages and into the run directory.
 
@@ -33,12 +35,13 @@ def select_best(
         prepared: the prepared data set, for the names of the classes.
         leaderboard: folder to write the table of all trials to.
         model: folder to write the best trial's model to.
+        copies: URI where the run is kept, if its directory doesn't outlive the pod.
 
     Raises:
         StageError: a trial that a slot reported is not in the study: the slots saw another run directory.
         NoModelError: no trial has a model.
     """
-    trials = read_trials(open_study(run))
+    trials = read_trials(open_study(run, copies=copies))
     reported = {trial["number"] for outcome in outcomes if (trial := json.loads(outcome)) is not None}
     if lost := reported - {trial.number for trial in trials}:
         raise StageError(
@@ -53,5 +56,5 @@ def select_best(
         metric=primary_name(complete(job.fixed_settings())),
     )
     # A later run may start from this one by its name: see checkpoint_run_id.
-    shutil.copytree(model, run / MODEL_FOLDER, dirs_exist_ok=True)
+    storage.put_folder(model, storage.join(copies or str(run), MODEL_FOLDER))
     return best

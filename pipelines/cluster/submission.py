@@ -55,6 +55,9 @@ def prepare(
     from ..compiler import compile_job, outside, pipeline_name
 
     given = dict(parameters or {})
+    if "run_root" in given:
+        known = placing.model_dump(exclude_unset=True) if placing else {}
+        Cluster(**{**known, "run_root": str(given["run_root"])})  # what doesn't hold is an error
     lost = outside(job, placing) if "training_data" not in given else []
     if lost:
         below = "give a URI, or a path below one of the cluster file's volumes"

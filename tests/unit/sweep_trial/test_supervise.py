@@ -17,6 +17,7 @@ from maskline.components.sweep_trial.claim import Times
 from maskline.errors import StageError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.pipelines.cluster.pods import TRIAL_LINE
+from maskline.study_storage import STUDY_URL
 from maskline.sweep import Choice
 
 
@@ -205,10 +206,22 @@ def test_another_jobs_run_directory_is_refused(
         supervise.run_slot(job, tiny_prepared, tmp_path / "run")
 
 
-def test_a_run_directory_is_no_uri() -> None:
-    assert study.run_directory("/runs", "", "id-1") == Path("/runs/id-1")
-    assert study.run_directory("/runs", "name", "id-1") == Path("/runs/name")
-    with pytest.raises(StageError, match=r"run_root=s3://bucket/runs is a URI; give a folder"):
-        study.run_directory("s3://bucket/runs", "", "id-1")
-    assert study.find_run("first", Path("/runs")) == "/runs/first"
-    assert study.find_run("/other/first", Path("/runs")) == "/other/first"
+def test_where_a_run_lies() -> None:
+    assert study.run_directory("/runs", "", "id-1") == (Path("/runs/id-1"), "")
+    assert study.run_directory("/runs", "name", "id-1") == (Path("/runs/name"), "")
+    first, second = (study.run_directory("s3://bucket/runs/", "", "id-1") for _ in range(2))
+    assert first.copies == "s3://bucket/runs/id-1"
+    assert (first.path.name, list(first.path.iterdir())) == ("id-1", [])
+    assert first.path != second.path  # nothing old is taken for new
+
+
+def test_a_run_at_a_uri_needs_a_database(
+    job: ImageInstanceSegmentationJob, tiny_prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(STUDY_URL, raising=False)
+    run = study.run_directory("s3://bucket/runs", "", "id-1")
+    with pytest.raises(StageError, match="run_root is a URI, .* is not set; name the secret"):
+        supervise.run_slot(job, tiny_prepared, *run)
+    assert list(run.path.iterdir()) == []
+    assert study.find_run("first", Path("/runs/this")) == "/runs/first"
+    assert study.find_run("/other/first", Path("/runs/this")) == "/other/first"
