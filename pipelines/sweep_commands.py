@@ -1,6 +1,7 @@
 """Verbs about sweeps: what one has tried so far, and what AutoMode would try."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -8,29 +9,46 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from maskline.artifacts import TrialRecord
+
+from .cluster_commands import ClusterFile, _client
+
 app = typer.Typer()
 out = Console()
 
 
-@app.command(epilog="Example: `maskline trials runs/first`")
+@app.command(epilog="Example: `maskline trials runs/first`, or `maskline trials RUN_ID -c cluster.yaml`")
 def trials(
     run: Annotated[
-        Path,
-        typer.Argument(help="A run directory; with MASKLINE_STUDY_URL, a run's name will do.", metavar="RUN"),
+        str,
+        typer.Argument(
+            help="A run directory; with MASKLINE_STUDY_URL, a run's name; with --cluster, a run's id.",
+            metavar="RUN",
+        ),
     ],
+    cluster: ClusterFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every trial as JSON.")] = False,
 ) -> None:
     """Show the trials of a run, the best first: state, score, epochs, parameters, and why one has ended."""
     from maskline.leaderboard import ranked
-    from maskline.study import existing_study, read_trials
 
     from .progress import trial_table
 
-    found = ranked(read_trials(existing_study(run)))
+    found = ranked(_trials(run, cluster))
     if as_json:
         typer.echo(json.dumps([trial.to_json() for trial in found], indent=2))
         return
     out.print(trial_table(found) if found else f"{run} has no trials yet", highlight=False)
+
+
+def _trials(run: str, cluster: Path | None) -> list[TrialRecord]:
+    """From the study, where it is in reach; else from what pods in the cluster have logged."""
+    from maskline.study import JOURNAL, existing_study, read_trials
+    from maskline.study_storage import STUDY_URL
+
+    if cluster is None or STUDY_URL in os.environ or Path(run, JOURNAL).exists():
+        return read_trials(existing_study(run))
+    return _client(cluster).trials(run)
 
 
 @app.command(epilog="Example: `maskline automode job.yaml`")

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from maskline.artifacts import TrialRecord
 from maskline.errors import ClusterError
 from maskline.job import ImageInstanceSegmentationJob
 
@@ -24,6 +25,7 @@ from .pods import Pods
 from .schedules import Schedules
 from .states import TERMINAL, RunStatus, azure_state
 from .submission import Experiment, prepare, runtime
+from .trials import read_trials
 
 FASTEST, SLOWEST = 2.0, 60.0
 """Seconds between two looks at a run, at first and at last, as Azure's SDK has it."""
@@ -112,6 +114,18 @@ class Client:
             stage: only that of this stage.
         """
         return (self.pods.follow if follow else self.pods.logs)(run_id, trial, stage)
+
+    def trials(self, run_id: str) -> list[TrialRecord]:
+        """The trials of a run by number, as the logs of its slots tell.
+
+        Args:
+            run_id: of the run.
+
+        Raises:
+            ClusterError: there is no such run, or Kubernetes can't be asked.
+        """
+        self.run(run_id)
+        return read_trials(self.pods.slots(run_id))
 
     def download(self, run_id: str, folder: str | os.PathLike[str]) -> list[Path]:
         """Fetch what a run left in object stores; see `download.download`."""

@@ -40,7 +40,7 @@ def download(connection: Connection, run_id: str, folder: Path) -> list[Path]:
         raise ClusterError(
             f"run {run_id} left nothing in an object store that the cluster file names: "
             f"kubeflow.pipeline_root is {root or 'not given'}, run_root is {run_root}; give URIs "
-            "there, or copy from the volume (manifests/README.md)"
+            "there, or copy from the volume by way of manifests/reader.yaml"
         )
     failed = []
     done = []
@@ -54,8 +54,15 @@ def download(connection: Connection, run_id: str, folder: Path) -> list[Path]:
     return done
 
 
-def _artifacts(connection: Connection, run: object, folder: Path) -> Iterator[tuple[str, Path, int | None]]:
-    """Files below KFP's `ROOT/PIPELINE/RUN/TASK/EXECUTION/NAME`."""
+def artifacts(connection: Connection, run: object) -> Iterator[tuple[storage.Entry, str, str]]:
+    """A run's artifacts in an object store, file by file: KFP's `ROOT/PIPELINE/RUN/TASK/EXECUTION/NAME`.
+
+    Returns:
+        Entry, task and execution of each; nothing where artifacts go to no store that is known here.
+
+    Raises:
+        StorageError: the store can't be reached, or holds none.
+    """
     given = getattr(run, "runtime_config", None)
     root = (given.pipeline_root if given else None) or connection.cluster.kubeflow.pipeline_root
     specification = getattr(run, "pipeline_spec", None) or {}
@@ -66,18 +73,30 @@ def _artifacts(connection: Connection, run: object, folder: Path) -> Iterator[tu
     place = storage.join(root, pipeline, getattr(run, "run_id"))  # noqa: B009  kfp has no type information
     for entry in storage.listing(place):
         task, *rest = Path(entry.name).parts
-        if len(rest) > 1:  # the execution's own folder tells nothing
-            yield entry.place, folder / "artifacts" / task / Path(*rest[1:]), entry.size
+        if len(rest) > 1:
+            yield entry, task, rest[0]
+
+
+def _artifacts(connection: Connection, run: object, folder: Path) -> Iterator[tuple[str, Path, int | None]]:
+    for entry, task, _ in artifacts(connection, run):
+        # The execution's own folder tells nothing.
+        yield entry.place, folder / "artifacts" / task / Path(*Path(entry.name).parts[2:]), entry.size
+
+
+def run_directory(connection: Connection, run: object) -> str | None:
+    """The URI of a run's directory; None for one on a volume."""
+    given = getattr(run, "runtime_config", None)
+    parameters = (given.parameters if given else None) or {}
+    root = str(parameters.get("run_root") or connection.cluster.run_root)
+    if "://" not in root:
+        return None
+    return storage.join(root, str(parameters.get("run_name") or getattr(run, "run_id")))  # noqa: B009
 
 
 def _run_directory(
     connection: Connection, run: object, folder: Path
 ) -> Iterator[tuple[str, Path, int | None]]:
-    given = getattr(run, "runtime_config", None)
-    parameters = (given.parameters if given else None) or {}
-    root = str(parameters.get("run_root") or connection.cluster.run_root)
-    if "://" not in root:
+    if (place := run_directory(connection, run)) is None:
         return
-    name = str(parameters.get("run_name") or getattr(run, "run_id"))  # noqa: B009
-    for entry in storage.listing(storage.join(root, name)):
+    for entry in storage.listing(place):
         yield entry.place, folder / "run" / entry.name, entry.size

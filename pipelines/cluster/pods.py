@@ -10,6 +10,7 @@ from typing import Any
 from maskline.errors import ClusterError
 
 from .connection import TIMEOUT, Connection
+from .kept_logs import Log, kept_logs, kept_trial
 from .states import PodFacts, pod_facts
 
 STAGE_LABEL = "app.kubernetes.io/component"
@@ -110,14 +111,54 @@ class Pods:
             stage: only that of this stage.
 
         Raises:
-            ClusterError: there is no such pod (any more).
+            ClusterError: there is no such pod, or it is gone and nothing of its log was kept.
         """
-        for pod in self._chosen(run_id, trial, stage):
+        chosen = self._chosen(run_id, trial, stage)
+        if not chosen:
+            yield from self._kept(run_id, trial, stage)
+        for pod in chosen:
             if pod.status.phase == "Pending":
                 yield f"[{short(pod)}] waits for a node or an image"
                 continue
             for line in self._log(pod.metadata.name).splitlines():
                 yield f"[{short(pod)}] {line}"
+
+    def _kept(self, run_id: str, trial: int | None, stage: str | None) -> Iterator[str]:
+        """Lines of the logs of pods that are gone.
+
+        Raises:
+            ClusterError: none were kept.
+        """
+        wanted = "sweep_trial" if trial is not None else stage
+        logs = [
+            log
+            for log in kept_logs(self.connection, run_id, wanted)
+            if trial is None or _trial_in(log.text) == trial
+        ]
+        if not logs and trial is not None and (log := kept_trial(self.connection, run_id, trial)):
+            logs = [log]
+        if not logs:
+            what = f"trial {trial}" if trial is not None else stage or "stage"
+            raise ClusterError(
+                f"run {run_id} has no pod of {what} in namespace {self.namespace}: it has not begun, or its "
+                "pods are gone, and no store that the cluster file names (kubeflow.pipeline_root) has their "
+                "logs; what trials logged stays in the run directory, in trials/N/log.txt"
+            )
+        for log in logs:
+            for line in log.text.splitlines():
+                yield f"[{log.name}] {line}"
+
+    def slots(self, run_id: str) -> list[Log]:
+        """The logs of a sweep's slots in the order in which they began; those kept, if the pods are gone.
+
+        Raises:
+            ClusterError: Kubernetes can't be asked.
+        """
+        return [
+            Log(short(pod), "sweep_trial", self._log(pod.metadata.name), pod.status.phase != "Running")
+            for pod in self._chosen(run_id, None, "sweep_trial")
+            if pod.status.phase != "Pending"
+        ] or list(kept_logs(self.connection, run_id, "sweep_trial"))
 
     def follow(self, run_id: str, trial: int | None = None, stage: str | None = None) -> Iterator[str]:
         """The same while the run goes on, as lines come in; ends with the run.
@@ -129,7 +170,7 @@ class Pods:
         begun: set[str] = set()
         working = 0
         while True:
-            chosen = self._chosen(run_id, trial, stage, none=False)
+            chosen = self._chosen(run_id, trial, stage)
             for pod in chosen:
                 if pod.status.phase != "Pending" and pod.metadata.name not in begun:
                     begun.add(pod.metadata.name)
@@ -186,7 +227,7 @@ class Pods:
         run = self.connection.ask(f"run {run_id}", self.connection.runs.run_service_get_run, run_id=run_id)
         return run.state in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
-    def _chosen(self, run_id: str, trial: int | None, stage: str | None, none: bool = True) -> list[Any]:
+    def _chosen(self, run_id: str, trial: int | None, stage: str | None) -> list[Any]:
         """Pods that run stages; of one trial or stage where asked."""
         found = [pod for pod in self.of(run_id) if stage_of(pod)]
         if trial is not None:
@@ -194,21 +235,14 @@ class Pods:
         found = [pod for pod in found if stage in (None, stage_of(pod))]
         if trial is not None:
             found = [pod for pod in found if pod.status.phase != "Pending" and self._trial(pod) == trial]
-        if not found and none:
-            what = f"trial {trial}" if trial is not None else stage or "stage"
-            raise ClusterError(
-                f"run {run_id} has no pod of {what} in namespace {self.namespace}: it has not begun, or its "
-                "pods are gone; what trials logged stays in the run directory"
-            )
         return found
 
     def _trial(self, pod: Any) -> int | None:
         """The trial that a slot ran, as its log says."""
         try:
-            said = TRIAL_LINE.search(self._log(pod.metadata.name, limit_bytes=65536))
+            return _trial_in(self._log(pod.metadata.name, limit_bytes=65536))
         except ClusterError:
             return None
-        return int(said[1]) if said else None
 
     def log_addresses(self, run_id: str) -> dict[str, str]:
         """Addresses of the logs of a run's pods by short name; empty where Kubernetes can't be asked."""
@@ -219,6 +253,12 @@ class Pods:
         host = self.connection.core.api_client.configuration.host
         place = f"{host}/api/v1/namespaces/{self.namespace}/pods"
         return {short(pod): f"{place}/{pod.metadata.name}/log?container={CONTAINER}" for pod in pods}
+
+
+def _trial_in(text: str) -> int | None:
+    """The trial that a slot ran, as its log says."""
+    said = TRIAL_LINE.search(text)
+    return int(said[1]) if said else None
 
 
 def stage_of(pod: Any) -> str:

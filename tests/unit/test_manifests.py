@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ def base() -> Objects:
 
 
 def pods(objects: Objects) -> list[Any]:
-    """Pod templates."""
-    return [item["spec"]["template"] for item in objects.values() if "template" in item.get("spec", {})]
+    """Pod templates, and the reader, which is a pod of its own."""
+    (reader,) = read(MANIFESTS / "reader.yaml")
+    templates = [item["spec"]["template"] for item in objects.values() if "template" in item.get("spec", {})]
+    return [*templates, reader]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +121,7 @@ class TestRestricted:
 
     def test_pods(self) -> None:
         found = pods(base())
-        assert len(found) == 2
+        assert len(found) == 3
         for pod in found:
             spec = pod["spec"]
             assert spec["automountServiceAccountToken"] is False
@@ -138,9 +141,17 @@ class TestRestricted:
                 assert context["readOnlyRootFilesystem"] is True
                 assert context["capabilities"] == {"drop": ["ALL"]}
                 assert container["resources"]["limits"]["memory"]
-                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
                 assert re.search(r":v?\d+\.\d+", container["image"])
-                assert not any("hostPort" in port for port in container["ports"])
+                assert not any("hostPort" in port for port in container.get("ports", ()))
+                if "ports" in container:
+                    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+
+    def test_the_reader_only_reads_and_goes_by_itself(self) -> None:
+        reader = pods(base())[-1]
+        (container,) = reader["spec"]["containers"]
+        assert container["image"].endswith(f":{version('maskline')}")
+        assert all(mount["readOnly"] for mount in container["volumeMounts"])
+        assert reader["spec"]["activeDeadlineSeconds"] <= 3600
 
     def test_the_namespace_tells_what_is_not(self) -> None:
         (made,) = read(MANIFESTS / "namespace/namespace.yaml")

@@ -74,6 +74,18 @@ class TestSubmit:
         (run,) = kfp.runs.values()
         assert run.service_account == "trainer"
 
+    def test_a_run_root_that_no_study_can_live_with(
+        self, described: Any, cluster_file: Write, job: Job, kfp: KfpApi
+    ) -> None:
+        parameters = {"run_root": "s3://bucket/runs"}
+        maskline.Client(cluster_file()).submit(job, parameters)
+        del described["study"]
+        with pytest.raises(JobError, match="run_root=s3://bucket/runs can't hold a study's journal"):
+            maskline.Client(cluster_file()).submit(job, parameters)
+        with pytest.raises(JobError, match="run_root=/elsewhere lies on none of the volumes"):
+            maskline.Client(cluster_file()).submit(job, {"run_root": "/elsewhere"})
+        assert len(kfp.runs) == 1
+
     def test_an_unknown_parameter(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:
         with pytest.raises(JobError, match="parameter data_vers is not legal; did you mean data_version?"):
             client.submit(job, {"data_vers": "1"})
@@ -384,6 +396,45 @@ class TestLogs:
         assert list(client.logs(run_id, trial=0)) == lines
         with pytest.raises(ClusterError, match="has no pod of trial 2 in namespace team-a"):
             list(client.logs(run_id, trial=2))
+
+    @pytest.fixture
+    def artifacts(self, described: Any, run_id: str, kfp: KfpApi, kubernetes: KubernetesApi, tmp_path: Path,
+                  cluster_file: Write) -> Path:  # fmt: skip
+        """Where KFP keeps a run's artifacts; its pods are gone."""
+        for kind, name in [key for key in kubernetes.objects if key[0] == "pods"]:
+            del kubernetes.objects[kind, name]
+        described["kubeflow"]["pipeline_root"] = f"file://{tmp_path}/artifacts"
+        cluster_file()
+        name = kfp.runs[run_id].pipeline_spec["pipeline_spec"]["pipelineInfo"]["name"]
+        folder = tmp_path / "artifacts" / name / run_id
+        for task, execution, text in (
+            ("sweep-trial", "aaaa1111-22", "trial 1 begins\nepoch 1"),
+            ("sweep-trial", "bbbb1111-22", "trial 0 begins\nepoch 2"),
+            ("onnx-export", "cccc1111-22", "parity holds"),
+        ):
+            (folder / task / execution).mkdir(parents=True)
+            (folder / task / execution / "executor-logs").write_text(text)
+        return folder
+
+    def test_pods_that_are_gone_left_their_logs_with_kfp(self, run_id, artifacts, cluster_file) -> None:
+        client = maskline.Client(cluster_file())
+        assert list(client.logs(run_id, trial=0)) == [
+            "[sweep_trial-bbbb1111] trial 0 begins", "[sweep_trial-bbbb1111] epoch 2",
+        ]  # fmt: skip
+        assert list(client.logs(run_id, stage="onnx_export")) == ["[onnx_export-cccc1111] parity holds"]
+        assert len(list(client.logs(run_id))) == 5
+        with pytest.raises(ClusterError, match=r"no pod of trial 7 .* stays in .* trials/N/log.txt"):
+            list(client.logs(run_id, trial=7))
+
+    def test_a_trial_of_a_run_at_a_uri_left_its_log_there(
+        self, described: Any, run_id, artifacts, cluster_file, tmp_path: Path
+    ) -> None:
+        described["run_root"] = f"file://{tmp_path}/runs"
+        log = tmp_path / "runs" / run_id / "trials" / "7" / "log.txt"
+        log.parent.mkdir(parents=True)
+        log.write_text("epoch 1\n")
+        client = maskline.Client(cluster_file())
+        assert list(client.logs(run_id, trial=7)) == ["[trial-7] epoch 1"]
 
     def test_following_ends_with_the_run(self, client: maskline.Client, run_id: str) -> None:
         assert sorted(client.logs(run_id, follow=True)) == sorted(list(client.logs(run_id))[1:])

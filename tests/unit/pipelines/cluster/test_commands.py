@@ -104,7 +104,7 @@ def test_the_doctor_fails_where_a_check_does(
         (("submit", "JOB", "-c", "CLUSTER", "--set", "x=1"), "parameter x is not legal"),
         (("status", "4711", "-c", "CLUSTER"), "run 4711 is not there"),
         (("cancel", "4711", "-c", "CLUSTER"), "run 4711 is not there"),
-        (("logs", "4711", "-c", "CLUSTER"), "run 4711 has no pod of stage"),
+        (("logs", "4711", "-c", "CLUSTER"), "run 4711 is not there"),
         (("logs", "4711", "-c", "CLUSTER", "--stage", "sweep"), "--stage sweep is no stage; did you mean"),
         (("schedule", "create", "JOB", "--cron", "x", "-c", "CLUSTER"), "cron='x' has 1 fields"),
         (("schedule", "delete", "4711", "-c", "CLUSTER"), "schedule 4711 is not there"),
