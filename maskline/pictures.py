@@ -134,24 +134,24 @@ def read_values(file: str | os.PathLike[str] | IO[bytes]) -> NDArray[np.generic]
 @contextmanager
 def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int = PIXEL_LIMIT) -> Iterator[Image.Image]:
     """An open picture; whatever Pillow raises over it becomes a DataError that names the file."""
-    path = file if isinstance(file, str | os.PathLike) else "the data"
+    name = repr(os.fspath(file)) if isinstance(file, str | os.PathLike) else "the file"
     try:
         Image.preinit()  # else Pillow loads all of its plugins, PDF's and others, for want of JPEG's
         with Image.open(file, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > limit:
                 size = f"{width}x{height} pixels, more than {limit}"
-                raise DataError(f"{os.fspath(path)!r} has {size}; make it smaller")
+                raise DataError(f"{name} has {size}; make it smaller")
             yield image
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{os.fspath(path)!r} is not there") from None
+        raise DataError(f"{name} is not there") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{os.fspath(path)!r} is too large to be opened: {error}") from error
+        raise DataError(f"{name} is too large to be opened: {error}") from error
     except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{os.fspath(path)!r} can't be read as a picture: {reason}") from error
+        raise DataError(f"{name} can't be read as a picture: {reason}") from error
 
 
 def _orientation(image: Image.Image) -> int:

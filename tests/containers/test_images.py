@@ -4,14 +4,13 @@ Where no registry can be reached, `images/test_base.sh` makes the images that th
 """
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from containers.engine import TEST_BASES, answers, docker
 
 from maskline.components.data_preparation.component import data_preparation
 from maskline.components.trial_selection.component import trial_selection
@@ -21,7 +20,6 @@ pytestmark = pytest.mark.containers
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "maskline-light:under-test"
-TEST_BASES = {"BASE": "maskline-test-base", "BUILDER": "maskline-test-builder"}
 # What Pod Security "restricted" asks for, and more; /tmp and the volume of runs are all that can be written.
 RESTRICTED = [
     "--read-only", "--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges",
@@ -46,29 +44,6 @@ for number, (scores, checkpoint) in enumerate([([0.1, 0.3], b"weak"), ([0.6, 0.5
         intermediate_values=dict(enumerate(scores, 1)), user_attrs={{study.DIRECTORY: str(folder)}}))
 sweep.add_trial(create_trial(state=TrialState.FAIL, user_attrs={{study.REASON: "out of memory"}}))
 """
-
-
-def docker(*words: str, text: str = "") -> str:
-    """Standard output of a docker command that must succeed."""
-    done = subprocess.run(["docker", *words], input=text, capture_output=True, text=True)
-    assert done.returncode == 0, (
-        f"docker {' '.join(words)[:200]}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    )
-    return done.stdout
-
-
-def answers(*words: str) -> bool:
-    """Whether a docker command succeeds."""
-    return subprocess.run(["docker", *words], capture_output=True).returncode == 0
-
-
-@pytest.fixture(scope="module")
-def arguments() -> list[str]:
-    """Build arguments: the bases for tests where they have been made, else what the Dockerfile names."""
-    if shutil.which("docker") is None or not answers("version"):
-        pytest.skip("no Docker engine answers")
-    made = {name: image for name, image in TEST_BASES.items() if answers("image", "inspect", image)}
-    return [f"--build-arg={name}={image}" for name, image in made.items()]
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def test_what_it_cannot_take_is_refused_with_the_reason(
     cases: list[tuple[str, Any, int, str]] = [
         ("/score", {"data": "x"}, 400, "holds no pictures"),
         ("/score", {"columns": ["image"], "data": ["###"]}, 400, "data[0]: a picture is no base64"),
-        ("/score", asked(b"no picture"), 400, "picture 0: "),
+        ("/score", asked(b"no picture"), 400, "picture 0: the file can't be read as a picture"),
         ("/score", asked(good, b"no picture"), 400, "picture 1: "),
         ("/score", asked(*[good] * 9), 413, "send 8 at the most"),
         ("/score", asked(good, params={"score_threshold": 7}), 400, "score_threshold=7"),

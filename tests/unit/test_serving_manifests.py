@@ -45,7 +45,11 @@ def test_every_file_is_listed() -> None:
 
 
 def test_kubernetes_knows_every_field() -> None:
-    for name, kind in (("deployment", "V1Deployment"), ("service", "V1Service")):
+    for name, kind in (
+        ("deployment", "V1Deployment"),
+        ("service", "V1Service"),
+        ("network", "V1NetworkPolicy"),
+    ):
         described = read(f"serving/{name}.yaml")
         assert understood(described, kind) == described
     for pod in pods().values():
@@ -100,6 +104,16 @@ def test_selectors_find_the_pods() -> None:
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert service["spec"]["selector"].items() <= labels.items()
     assert service["spec"]["ports"][0]["targetPort"] == "http"
+
+
+def test_the_server_answers_the_namespace_and_calls_nobody() -> None:
+    policy, pod = read("serving/network.yaml")["spec"], read("serving/deployment.yaml")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    (rule,) = policy["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [port["name"] for port in container["ports"]]
+    assert {"podSelector": {}} in rule["from"]
+    assert (policy["policyTypes"], policy["egress"]) == (["Ingress", "Egress"], [])
 
 
 def test_they_render() -> None:
