@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from maskline import checkpoint
 from maskline.artifacts import MODEL, PARITY
@@ -22,7 +24,7 @@ from maskline.components.onnx_export.deliver import deliver
 from maskline.components.onnx_export.export import export, finished
 from maskline.components.onnx_export.parity import Graph, PictureParity, as_json, measure, require
 from maskline.errors import ParityError
-from maskline.models import build_model
+from maskline.models import build_model, family_of
 
 SAID = Checkpoint({}, ("disc", "ring", "square", "triangle"), epoch=2, score=0.5, digest="d1")
 
@@ -165,6 +167,63 @@ def test_model_and_graph_agree_and_a_difference_is_seen(
         require(scores)
 
 
+class OneDetection(torch.nn.Module):
+    """A Mask R-CNN, as far as its answer goes: one small object, always in the same box."""
+
+    def __init__(self, right: float) -> None:
+        super().__init__()
+        self.roi_heads, self.transform = SimpleNamespace(score_thresh=0.0), SimpleNamespace(pastes_masks=True)
+        self.right = right
+
+    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        soft = torch.zeros(1, 1, 28, 28)
+        soft[:, :, 6:22, 6:22] = 1
+        boxes = torch.tensor([[10.5, 10.0, self.right, 24.0]])
+        masks = soft
+        if self.transform.pastes_masks:
+            masks = paste_masks_in_image(soft, boxes, images[0].shape[-2:])
+        return [
+            {
+                "boxes": boxes,
+                "labels": torch.ones(1, dtype=torch.int64),
+                "scores": torch.tensor([0.9]),
+                "masks": masks,
+            }
+        ]
+
+
+class OneAnswer:
+    """The same as a graph whose box is wider by `by`, and its mask to the right by `pixels`."""
+
+    kind, thresholds, family = "picture", {"mask_threshold": 0.5}, family_of("maskrcnn_resnet18_fpn")
+
+    def __init__(self, by: float, pixels: int = 0) -> None:
+        self.right, self.pixels = 24.5 + by, pixels
+
+    def __call__(self, picture: np.ndarray, score: float | None = None) -> dict[str, np.ndarray]:
+        (found,) = OneDetection(self.right)([torch.from_numpy(picture.copy()).permute(2, 0, 1)])
+        answer = {name: values.numpy() for name, values in found.items()}
+        masks = (answer["masks"][:, 0] > 0.5).astype(np.uint8)
+        return {**answer, "masks": np.roll(masks, self.pixels, axis=2)}
+
+
+def test_a_mask_is_judged_in_the_graphs_box_and_the_box_by_its_own_rule(tmp_path: Path) -> None:
+    """torchvision cuts a box to whole pixels: a rounding error in an edge widens the mask by a pixel."""
+    file = tmp_path / "made.png"
+    Image.new("RGB", (60, 60)).save(file)
+    detector: Any = OneDetection(24.5)
+    picture = np.asarray(Image.open(file))
+    narrow, wide = (OneAnswer(by)(picture)["masks"].sum() for by in (-1e-5, 1e-5))
+    assert narrow < 0.9 * wide
+    for by in (-1e-5, 0.0, 1e-5):
+        (same,) = measure(detector, OneAnswer(by), [str(file)], 0.0)  # type: ignore[arg-type]
+        assert (same.breach, same.detections, same.mask_iou) == ("", 1, 1.0)
+        (other,) = measure(detector, OneAnswer(by, pixels=1), [str(file)], 0.0)  # type: ignore[arg-type]
+        assert other.breach.startswith("a mask's IoU is 0.")
+    (far,) = measure(detector, OneAnswer(0.5), [str(file)], 0.0)  # type: ignore[arg-type]
+    assert "boxes differ by 0.5 px" in far.breach
+
+
 def test_the_table_holds_tolerances_and_pictures() -> None:
     table = as_json(
         [PictureParity("a.png", 10, 20, 3), PictureParity("b.png", 10, 20, 2, score=0.1, breach="x")]
@@ -217,3 +276,21 @@ def test_even_an_untrained_model_agrees_on_real_pictures(shared_data: Path) -> N
     files = [str(folder / f"{name:012d}.jpg") for name in (30, 71, 72)]
     measured = measure(detector, graph, files, 0.0)
     assert [(one.detections, one.breach) for one in measured] == [(100, "")] * 3
+
+
+@pytest.mark.parametrize("regions", [0, 1, 50])
+def test_pooled_regions_come_in_torchvisions_order(regions: int) -> None:
+    from torchvision.ops import poolers
+
+    from maskline.models.maskrcnn_graph import in_order
+
+    torch.manual_seed(0)
+    levels = torch.randint(0, 4, (regions,))
+    pooled = [torch.rand(int((levels == level).sum()), 8, 7, 7) for level in range(4)]
+    assert torch.equal(in_order(levels, pooled), poolers._onnx_merge_levels(levels, pooled))
+
+
+def test_no_layer_s_values_are_scattered(onnx_file: Path) -> None:
+    kinds = [node.op_type for node in onnx.load(onnx_file).graph.node]
+    assert kinds.count("RoiAlign") == 8
+    assert "ScatterElements" not in kinds
