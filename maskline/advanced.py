@@ -63,6 +63,10 @@ class AdvancedSettings(BaseModel):
     onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """Numbers that the ONNX file computes with. `fp16` halves its size, `int8` is for CPUs, calibrated on the
     training pictures; the model card has size, time and AP beside those of `fp32`."""
+    onnx_proposals: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Regions of a picture that a Mask R-CNN's heads look at in the ONNX file, at the most. Left out, it is
+    the model's own number, 1000, or 250 of the light model. Fewer save time; the model card has time and AP
+    of both."""
     onnx_thresholds: Literal["inputs", "fixed"] = "inputs"
     """`score_threshold`, `max_detections` and `mask_threshold` of the ONNX file: inputs that have the job's
     values unless they are given, or baked in."""

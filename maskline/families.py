@@ -109,6 +109,11 @@ def published_file(size: str) -> Path:
     return home / "hub/checkpoints" / f"rf-detr-seg-{size.replace('extra_', 'x')}.safetensors"
 
 
+def has_proposals(model_name: str) -> bool:
+    """Whether a model has heads that look at regions that were proposed to them."""
+    return kind_of(model_name) == MASK_RCNN
+
+
 def precisions(model_name: str) -> tuple[str, ...]:
     """Numbers that an ONNX file of a model may compute with."""
     return ("fp32",) if kind_of(model_name) == ONE_STAGE else ("fp32", "fp16", "int8")

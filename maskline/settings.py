@@ -368,17 +368,22 @@ def obstacles(settings: TrainingSettings) -> list[str]:
             "alone; remove one of them"
         )
     advanced = settings.advanced
-    for name, usual in (("onnx_batch", False), ("onnx_precision", "fp32")):
+    for name, usual in (("onnx_batch", False), ("onnx_precision", "fp32"), ("onnx_proposals", None)):
         value = getattr(advanced, name)
         if value != usual and not settings.enable_onnx_normalization:
             found.append(
                 f"advanced_settings.{name}={_plain(value)} needs enable_onnx_normalization=true: the network "
-                "alone takes one picture, resized and normalised by you, in 32 bits; remove one of the two"
+                "alone takes one picture, resized and normalised by you, as trained; remove one of the two"
             )
     if advanced.onnx_precision not in families.precisions(settings.model_name):
         found.append(
             f"advanced_settings.onnx_precision={advanced.onnx_precision} is not to be had for "
             f"model_name={settings.model_name}: its graph is made for 32 bits; remove it"
+        )
+    if advanced.onnx_proposals is not None and not families.has_proposals(settings.model_name):
+        found.append(
+            f"advanced_settings.onnx_proposals={advanced.onnx_proposals} belongs to Mask R-CNN, and has no "
+            f"meaning for model_name={settings.model_name}; remove it"
         )
     for name in ("stream_image_files", "apply_mosaic_for_yolo"):
         if getattr(advanced, name):

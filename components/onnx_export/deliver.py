@@ -12,11 +12,12 @@ from maskline import checkpoint, storage
 from maskline.artifacts import BEST_MODEL, CHECKPOINT, METRICS, MODEL, PARITY
 from maskline.checkpoint import Checkpoint
 from maskline.dataset import PreparedDataset
+from maskline.models import family_of
 
 from .export import export, finished
 from .package import write_package
 from .parity import Graph, PictureParity, as_json, measure, require
-from .variants import Variant, converted, judge, save
+from .variants import Form, Variant, converted, judge, save
 
 PICTURES = 8
 """Pictures that the two answers are compared on, of as many sizes as there are."""
@@ -39,6 +40,11 @@ def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path 
     detector, described = checkpoint.restore(model / CHECKPOINT)
     settings, data = described.training_settings, PreparedDataset.read(prepared)
     precision = settings.advanced.onnx_precision
+    limit = settings.advanced.onnx_proposals
+    compared = []
+    if limit is not None:
+        compared.append(Form(export(detector, described), "fp32"))
+        family_of(settings.model_name).limit_proposals(detector, limit)
     opened = export(detector, described)
     files = _pictures(data)
     threshold = settings.box_score_threshold
@@ -51,18 +57,14 @@ def deliver(prepared: Path, model: Path, results: Path, out: Path, *, run: Path 
     table = {"score_threshold": threshold, **as_json(measured)}
     (out / PARITY).write_text(json.dumps(table, indent=2), encoding="utf-8")
     require(measured)
-    variants = [
-        Variant("fp32", len(exact.SerializeToString()) / 1e6, _seconds(measured), None, None, 0, True)
-    ]
-    if precision == "fp32":
-        onnx.save(exact, out / MODEL)
+    compared.append(Form(opened, "fp32", limit))
+    if precision != "fp32":
+        compared.append(Form(converted(opened, precision, data), precision, limit))
+    size = save(compared[-1], described, out / MODEL)
+    if len(compared) == 1:
+        variants = [Variant(compared[0], size / 1e6, _seconds(measured), None, None, 0, True)]
     else:
-        smaller = converted(opened, precision, data)
-        save(smaller, described, precision, out / MODEL)
-        variants = [
-            judge(one, name, described, data, name == precision)
-            for one, name in ((opened, "fp32"), (smaller, precision))
-        ]
+        variants = [judge(one, described, data, one is compared[-1]) for one in compared]
     numbers = json.loads((results / METRICS).read_text(encoding="utf-8"))
     write_package(out, model, described, data, numbers, measured, variants)
     if run is not None:

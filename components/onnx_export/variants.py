@@ -1,4 +1,4 @@
-"""The same graph with smaller numbers, and what that costs: size, time and AP beside those of 32 bits."""
+"""The same graph with smaller numbers or fewer regions: size, time and AP beside those of the whole one."""
 
 import tempfile
 import time
@@ -28,11 +28,26 @@ JUDGED = 100
 
 
 @dataclass(frozen=True)
+class Form:
+    """A graph and what was done to it.
+
+    Attributes:
+        model: of `export` or `converted`.
+        precision: fp32, fp16 or int8.
+        proposals: that it is limited to; None is the model's own number.
+    """
+
+    model: onnx.ModelProto
+    precision: str
+    proposals: int | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of the table.
 
     Attributes:
-        precision: fp32, fp16 or int8.
+        form: the graph.
         megabytes: of the file, in 10**6 bytes.
         seconds: median CPU time of a picture, one thread, decoding excluded.
         mask_AP, box_AP: COCO's AP, 0.50:0.95; None where it was not measured.
@@ -40,7 +55,7 @@ class Variant:
         delivered: whether this is the file that is handed out.
     """
 
-    precision: str
+    form: Form
     megabytes: float
     seconds: float
     mask_AP: float | None
@@ -67,9 +82,7 @@ def converted(model: onnx.ModelProto, precision: str, data: PreparedDataset) -> 
     return quantised(model, (np.asarray(open_upright(image["file_name"])) for image in images))
 
 
-def judge(
-    model: onnx.ModelProto, precision: str, checkpoint: Checkpoint, data: PreparedDataset, delivered: bool
-) -> Variant:
+def judge(form: Form, checkpoint: Checkpoint, data: PreparedDataset, delivered: bool) -> Variant:
     """A row of the table, measured on pictures of the evaluation part."""
     settings = checkpoint.training_settings
     coco = data.coco(data.evaluation_split)
@@ -82,7 +95,7 @@ def judge(
     }
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        size = save(model, checkpoint, precision, Path(folder) / "one.onnx")
+        size = save(form, checkpoint, Path(folder) / "one.onnx")
         answer_to = OnnxModel(Path(folder) / "one.onnx", threads=1)
         low = {SCORE: settings.advanced.metric_score_threshold} if SCORE in answer_to.inputs else {}
         seconds = []
@@ -93,12 +106,12 @@ def judge(
             seconds.append(time.process_time() - began)
             found += coco_annotations(answer, image["id"])
     mask, box = (coco_evaluation(truth, found, kind).summary["AP"] for kind in ("segm", "bbox"))
-    return Variant(precision, size / 1e6, float(np.median(seconds)), mask, box, len(images), delivered)
+    return Variant(form, size / 1e6, float(np.median(seconds)), mask, box, len(images), delivered)
 
 
-def save(model: onnx.ModelProto, checkpoint: Checkpoint, precision: str, path: Path) -> int:
+def save(form: Form, checkpoint: Checkpoint, path: Path) -> int:
     """Write the finished graph; returns its bytes."""
-    onnx.save(finished(model, checkpoint, precision), path)
+    onnx.save(finished(form.model, checkpoint, form.precision), path)
     return path.stat().st_size
 
 

@@ -82,6 +82,13 @@ class Family(Protocol):
     def own_names(self, weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         """Weights under the names that the model has for them."""
 
+    def limit_proposals(self, model: nn.Module, most: int) -> None:
+        """Let the heads look at so many regions of a picture at the most, when it is asked; for good.
+
+        Raises:
+            JobError: the model has no such heads.
+        """
+
     def graph(self, detector: nn.Module, kind: str, limits: Mapping[str, Tensor]) -> "onnx.ModelProto":
         """The graph for one picture, in 32 bits, with OUTPUTS.
 

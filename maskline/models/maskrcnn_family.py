@@ -104,6 +104,12 @@ class MaskRCNNFamily:
             return {f"backbone.body.{name}": tensor for name, tensor in weights.items()}
         return dict(weights)
 
+    def limit_proposals(self, model: nn.Module, most: int) -> None:
+        """The best of them by objectness, see `Family`."""
+        network: Any = model.rpn
+        own = network._post_nms_top_n
+        network._post_nms_top_n = {**own, "testing": min(most, own["testing"])}
+
     def graph(self, detector: nn.Module, kind: str, limits: Mapping[str, Tensor]) -> "onnx.ModelProto":
         """See `Family`; soft masks are a further output."""
         from .maskrcnn_graph import graph

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from maskline import rle
-from maskline.errors import WeightsError
+from maskline.errors import JobError, WeightsError
 from maskline.families import published_file, side_of, size_of
 from maskline.settings import TrainingSettings
 
@@ -122,6 +122,10 @@ class RfDetrFamily:
         if any(name.startswith(NETWORK) for name in found):
             return found
         return {NETWORK + name: tensor for name, tensor in found.items()}
+
+    def limit_proposals(self, model: nn.Module, most: int) -> None:
+        """See `Family`; the number of its queries is trained."""
+        raise JobError(f"onnx_proposals={most} belongs to Mask R-CNN; rfdetr_seg has no proposals: remove it")
 
     def graph(self, detector: nn.Module, kind: str, limits: Mapping[str, Tensor]) -> "onnx.ModelProto":
         """See `Family`."""

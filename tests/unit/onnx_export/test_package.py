@@ -59,17 +59,41 @@ def test_int8_stands_beside_fp32(best_model: Path, onnx_file: Path, drawn_pictur
     kinds = {node.op_type for node in onnx.load(small).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     rows = [line.split("|") for line in (best_model / "README.md").read_text().splitlines()]
-    table = {row[1].strip(): row for row in rows if len(row) > 6 and row[1].strip() in ("fp32", "int8")}
-    assert "delivered" in table["int8"][6]
-    assert "delivered" not in table["fp32"][6]
+    table = {row[1].strip(): row for row in rows if len(row) > 7 and row[1].strip() in ("fp32", "int8")}
+    assert "delivered" in table["int8"][7]
+    assert "delivered" not in table["fp32"][7]
     for row in table.values():
-        assert 0 <= float(row[4]) <= 1
+        assert 0 <= float(row[5]) <= 1
     pairs = zip(predict(onnx_file, drawn_pictures), predict(small, drawn_pictures), strict=True)
     for exact, coarse in pairs:
         assert exact.detections is not None
         assert coarse.detections is not None
         if len(exact.detections) and len(coarse.detections):
             assert abs(exact.detections.scores[0] - coarse.detections.scores[0]) < 0.2
+
+
+def test_fewer_regions_stand_beside_all(
+    model_folder: Path, tiny_prepared: Path, results_folder: Path, tmp_path: Path, onnx_file: Path
+) -> None:
+    """The graph agrees with a model that has as many, and can find no more than these."""
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    told = {**described.settings, "advanced_settings": '{"onnx_proposals": 3}'}
+    (tmp_path / "model").mkdir()
+    checkpoint.save(tmp_path / "model/checkpoint.safetensors", detector, replace(described, settings=told))
+    out = tmp_path / "best_model"
+    deliver(tiny_prepared, tmp_path / "model", results_folder, out)
+    rows = [line.split("|") for line in (out / "README.md").read_text().splitlines()]
+    table = [[cell.strip() for cell in row] for row in rows if len(row) > 7 and row[1].strip() == "fp32"]
+    assert [(row[2], row[7]) for row in table] == [("all", ""), ("3", "delivered")]
+    assert all(0 <= float(row[5]) <= 1 for row in table)
+    parity = json.loads((out / "parity.json").read_text())
+    assert parity["detections"] > 0
+    pictures = [np.asarray(Image.open(one["file"])) for one in parity["pictures"]]
+    few, every = OnnxModel(out), OnnxModel(onnx_file)
+    low = {"score_threshold": 0.0, "max_detections": 100}
+    counts = [(len(few(picture, low)), len(every(picture, low))) for picture in pictures]
+    assert all(0 < one <= 3 * 4 for one, _ in counts)  # a region is one object of each class at the most
+    assert any(other > 3 * 4 for _, other in counts)
 
 
 def test_the_card_tells_numbers_data_limits_and_terms(best_model: Path) -> None:
@@ -134,12 +158,12 @@ def test_fp16_halves_the_file(
     model_folder: Path, onnx_file: Path, tiny_prepared: Path, tmp_path: Path, drawn_pictures: list[Path]
 ) -> None:
     from maskline.components.onnx_export.export import export
-    from maskline.components.onnx_export.variants import converted, save
+    from maskline.components.onnx_export.variants import Form, converted, save
     from maskline.dataset import PreparedDataset
 
     detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
     half = converted(export(detector, described), "fp16", PreparedDataset.read(tiny_prepared))
-    assert save(half, described, "fp16", tmp_path / "model.onnx") < 0.55 * onnx_file.stat().st_size
+    assert save(Form(half, "fp16"), described, tmp_path / "model.onnx") < 0.55 * onnx_file.stat().st_size
     pairs = zip(predict(onnx_file, drawn_pictures), predict(tmp_path, drawn_pictures), strict=True)
     for exact, coarse in pairs:
         assert exact.detections is not None
