@@ -12,9 +12,6 @@ from .feed import Batch, Step
 from .precision import Precision
 
 LOSS = "train_loss"
-DIVERGED_LOSS = 100.0
-"""A loss above this ends the trial from the second epoch on: a deep model that starts from scratch may begin
-above it. One that is no number ends it at once."""
 
 
 class Gradients:
@@ -95,14 +92,20 @@ def losses_of(
     return {LOSS: torch.stack(list(found.values())).sum(), **found}
 
 
-def check_finite(losses: Mapping[str, float], epoch: int) -> None:
+def check_finite(losses: Mapping[str, float], epoch: int, most: float) -> None:
     """See whether training can go on with these losses.
+
+    Args:
+        losses: of a step, by name.
+        epoch: that it belongs to, from 1. In the first one any number will do: a deep model that starts from
+            scratch may begin high.
+        most: a loss above it ends the trial from the second epoch on, see `Family.diverged_loss`.
 
     Raises:
         StageError: the loss is no number any more, or explodes.
     """
     loss = losses[LOSS]
-    if not loss < (DIVERGED_LOSS if epoch > 1 else float("inf")):  # also if it is NaN
+    if not loss < (most if epoch > 1 else float("inf")):  # also if it is NaN
         raise StageError(
             f"the training diverged: the loss is {loss:g} in epoch {epoch}; "
             "lower learning_rate, or lengthen warmup_cosine_lr_warmup_epochs"

@@ -72,8 +72,9 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     if progress is None:
         progress = Progress()
         _start(model, settings, data.classes)
+    family = family_of(settings.model_name)
     if settings.advanced.torch_compile:
-        family_of(settings.model_name).compile(model)
+        family.compile(model)
     measured = settings.validation_metric_type != "none"
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)
@@ -99,7 +100,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
                         parameters["lr"] = learning_rate
                     losses = gradients.of(step, progress.epoch)
                     losses, late = team.add_up(model, losses, time.time() > spec.deadline)
-                    check_finite(losses, progress.epoch)
+                    check_finite(losses, progress.epoch, family.diverged_loss)
                     precision.scaler.unscale_(optimizer)
                     clip_gradients(model, settings.advanced)
                     precision.scaler.step(optimizer)

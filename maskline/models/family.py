@@ -37,6 +37,10 @@ class Family(Protocol):
         """Whether the first class of these layers is the background."""
 
     @property
+    def diverged_loss(self) -> float:
+        """A loss that no training has that goes well, once it has begun."""
+
+    @property
     def terms(self) -> Mapping[str, str]:
         """For `coco` and `imagenet`, a sentence on who published these weights, under which terms."""
 

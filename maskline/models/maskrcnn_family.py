@@ -35,6 +35,7 @@ class MaskRCNNFamily:
         "roi_heads.mask_predictor.mask_fcn_logits": 1,
     }
     background = True
+    diverged_loss = 100.0
     terms = {
         "coco": "Training started from torchvision's weights for COCO (torchvision: BSD-3-Clause; COCO's "
         "annotations: CC BY 4.0; its pictures belong to their authors).",

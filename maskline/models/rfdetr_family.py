@@ -36,6 +36,7 @@ class RfDetrFamily:
     """RF-DETR; see `Family`."""
 
     background = False
+    diverged_loss = 500.0  # the sum over up to seven layers; a new model begins at 60 to 100
     terms = {
         "coco": "Training started from Roboflow's weights for COCO (RF-DETR: Apache-2.0; COCO's annotations: "
         "CC BY 4.0; its pictures belong to their authors).",
