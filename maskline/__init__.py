@@ -19,6 +19,8 @@ if _TYPE_CHECKING:
     from .pipelines.cluster.client import Client
     from .search_space import SearchSpace
     from .settings import TrainingSettings
+    from .tile_answers import tiled
+    from .tiling import Tiling
 
 _MODULES = ("automl", "constants", "entities", "sweep")
 _HOMES = {
@@ -31,10 +33,12 @@ _HOMES = {
     "MasklineError": "errors",
     "Output": "inputs",
     "SearchSpace": "search_space",
+    "Tiling": "tiling",
     "TrainingSettings": "settings",
     "UserIdentityConfiguration": "entities",
     "load_job": "job",
     "predict": "inference",
+    "tiled": "tile_answers",
 }
 __version__ = _version("maskline")
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "MasklineError",
     "Output",
     "SearchSpace",
+    "Tiling",
     "TrainingSettings",
     "UserIdentityConfiguration",
     "__version__",
@@ -56,6 +61,7 @@ __all__ = [
     "load_job",
     "predict",
     "sweep",
+    "tiled",
 ]
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from . import answers
 from .answers import line
+from .detections import Detections
 from .errors import DataError
 from .inference import files_of
-from .onnx_model import Detections
 
 Write = Callable[[str, Path, Detections], None]
 """Takes the answer on one picture: its name, its file, what was found."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import rle
-from .onnx_model import Detections
+from .detections import Detections
 from .outlines import Ring, is_hole, simple_rings
 
 _INDEXED = 255

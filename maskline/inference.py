@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .detections import Detections
 from .errors import DataError, MasklineError
-from .onnx_model import Detections, Limits, OnnxModel
+from .onnx_model import Limits, OnnxModel
 from .pictures import SUFFIXES, open_upright
 
 Picture = str | os.PathLike[str] | bytes | NDArray[np.uint8]

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,11 @@ from numpy.typing import NDArray
 
 from . import onnx_wire, rle
 from .artifacts import MODEL
+from .detections import Detections
 from .errors import ModelFileError
 from .pasting import paste
+from .tile_answers import tiled
+from .tiling import Tiling
 
 SOFT_MASKS = "soft_masks"
 """Tensor in the graph that holds the small masks before they are laid on the picture."""
@@ -24,40 +26,6 @@ _LEGAL: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     MOST: ("a whole number from 1 to 100000", lambda value: value in range(1, 100_001)),
     PIXEL: ("a number above 0 and below 1", lambda value: 0 < value < 1),
 }
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What a model finds on one picture.
-
-    Attributes:
-        width, height: of the upright picture, in pixels.
-        boxes: (n, 4) float32, x1 y1 x2 y2 in pixels of that picture.
-        labels: (n,) int64, from 1; classes[label - 1] is the name.
-        scores: (n,) float32 in 0 ... 1, in falling order.
-        masks: n masks as COCO's compressed RLE, `{"size": [height, width], "counts": str}`.
-        classes: names of the model's classes.
-    """
-
-    width: int
-    height: int
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    masks: list[dict[str, Any]] = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    @property
-    def names(self) -> list[str]:
-        """The class of each detection."""
-        return [self.classes[label - 1] for label in self.labels.tolist()]
-
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        """One mask, (height, width), 1 on the object."""
-        return rle.decode(self.masks[index])
 
 
 class OnnxModel:
@@ -73,6 +41,7 @@ class OnnxModel:
         facts: the file's metadata.
         thresholds: score_threshold, max_detections and mask_threshold that hold unless others are given.
         inputs: which of these may be given.
+        tiling: the grid that pictures are cut into, if any; that of the file's metadata until another is set.
 
     Raises:
         ModelFileError: no file, none of Maskline's, or the network alone.
@@ -95,11 +64,13 @@ class OnnxModel:
         self._lean = self.facts["kind"] == "picture" and in_boxes
         if self._lean:
             data = onnx_wire.with_output_instead(data, "masks", SOFT_MASKS)
+        grid = json.loads(self.facts.get("tiling", "null"))
+        self.tiling = Tiling.parse(**grid) if grid else None
         self._session = _session(data, threads, providers, self.path)
         self.inputs = frozenset(value.name for value in self._session.get_overridable_initializers())
 
     def __call__(self, picture: NDArray[np.uint8], limits: Limits | None = None) -> Detections:
-        """What is on an RGB picture, uint8 (H, W, 3), upright.
+        """What is on an RGB picture, uint8 (H, W, 3), upright; where there is a tiling, also on its tiles.
 
         Args:
             picture: of 1 x 1 pixels or more.
@@ -108,6 +79,13 @@ class OnnxModel:
         Raises:
             ModelFileError: a limit is asked for that is baked into the file.
         """
+        if self.tiling is None:
+            return self.whole(picture, limits)
+        most = int({**self.thresholds, **(limits or {})}[MOST])
+        return tiled(lambda view: self.whole(view, limits), picture, self.tiling, most=most)
+
+    def whole(self, picture: NDArray[np.uint8], limits: Limits | None = None) -> Detections:
+        """The same with the graph run once, whatever the tiling."""
         height, width = picture.shape[:2]
         limits = limits or {}
         self.check(limits)

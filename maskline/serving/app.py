@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from maskline.onnx_model import Detections, OnnxModel
+from maskline.detections import Detections
+from maskline.onnx_model import OnnxModel
 
 from .limits import Queue, Refused, ServingLimits
 from .metrics import ServingMetrics

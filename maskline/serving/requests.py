@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskline.answers import azure
+from maskline.detections import Detections
 from maskline.errors import DataError, ModelFileError
 from maskline.mlflow_model import picture_bytes
-from maskline.onnx_model import Detections, Limits, OnnxModel
+from maskline.onnx_model import Limits, OnnxModel
 from maskline.pictures import open_upright
 
 from .limits import Refused, ServingLimits

@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from maskline import answers, rle
 from maskline.annotations import rasterise, read_annotations
 from maskline.answer_files import Coco, Labelme, named
-from maskline.onnx_model import Detections
+from maskline.detections import Detections
 from maskline.outlines import is_hole, mask_to_rings, rings_to_mask, simple_rings
 
 HEIGHT, WIDTH = 600, 800
