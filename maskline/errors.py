@@ -15,6 +15,7 @@ MasklineError
 |   `-- ParityError     the ONNX graph doesn't agree with the trained model
 |-- VersionError        the compiled pipeline and the installed package differ
 `-- ClusterError        Kubeflow Pipelines or Kubernetes can't be reached, or refuses
+    `-- UnansweredError what was asked for may have been done
 
 Every message states the value, the rule and the remedy.
 """
@@ -96,3 +97,7 @@ class ClusterError(MasklineError):
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class UnansweredError(ClusterError):
+    """A request was sent and not answered in time: nobody knows whether it was done."""

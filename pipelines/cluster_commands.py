@@ -199,7 +199,7 @@ def logs(
 
 @app.command(epilog="Example: `maskline cancel RUN_ID`")
 def cancel(run_id: RunId, cluster: ClusterFile = None) -> None:
-    """Stop a run. Trials save a checkpoint first, so that `maskline retry` can go on from there."""
+    """Stop a run. With `maskline retry` its trials go on from their last checkpoints."""
     _say(f"run {run_id}: {_client(cluster).cancel(run_id).state}")
 
 

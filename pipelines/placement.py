@@ -19,6 +19,12 @@ STAGE_LABEL = "app.kubernetes.io/component"
 """Label of a stage's pod with the stage's name."""
 GPU_NODE_LABEL = "nvidia.com/gpu.present"
 """Label that NVIDIA's feature discovery gives to nodes with a GPU."""
+UNDISTURBED = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""Annotations that keep autoscalers from evicting a trial to save a node, as KFP repeats no such pod; a
+compute's own win."""
 STUDY_STAGES = ("sweep_trial", "trial_selection")
 ACCELERATED_STAGES = ("sweep_trial", "evaluation")
 MEMORY = {"onnx_export": "8Gi"}
@@ -82,6 +88,8 @@ class Placement:
             stage == "sweep_trial"
         ):  # ends by itself, long before; else a hanging pod would hold its node for ever
             kubernetes.set_timeout(task, self.seconds)
+            for key, value in UNDISTURBED.items():
+                kubernetes.add_pod_annotation(task, key, value)
         if stage in ACCELERATED_STAGES:
             self._on_compute(task, stage, node_selector, tolerations)
         else:

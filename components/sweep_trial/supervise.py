@@ -9,7 +9,8 @@ its settings, data or code fail    failed, with the reason
 it is killed                       started again, from its checkpoint; failed after max_process_deaths
 the policy ends it                 terminated; keeps its best checkpoint and score
 time is over                       complete with what it has; failed if it was never evaluated
-the slot gets SIGTERM              interrupted; a later slot continues it from its checkpoint
+the slot gets SIGTERM              interrupted; a later slot continues it from its checkpoint (in a pod, KFP's
+                                   launcher passes no signal on: there the slot is lost)
 the slot is lost                   the same, once its signs of life are missed
 another slot took it for lost      is the other slot's
 """

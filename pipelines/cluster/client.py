@@ -78,6 +78,7 @@ class Client:
         Raises:
             JobError: the job can't run, or not in this cluster.
             ClusterError: Kubeflow Pipelines refuses, or the cluster lacks something; nothing was created.
+            UnansweredError: it didn't answer in time, and the run may have been created.
         """
         import kfp_server_api as api
 
@@ -94,7 +95,7 @@ class Client:
                 runtime_config=runtime(self.cluster, made.parameters),
                 service_account=self.cluster.service_account,
             )
-            run = connection.ask("the run", connection.runs.run_service_create_run, run=body)
+            run = connection.create("the run", connection.runs.run_service_create_run, run=body)
         return filled(job, self._status(run), run)
 
     @property

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from maskline.errors import ClusterError
+from maskline.errors import ClusterError, UnansweredError
 
 from ..cluster_file import Cluster
 
@@ -63,7 +63,8 @@ class Connection:
             **arguments: of the method.
 
         Raises:
-            ClusterError: it can't be reached, doesn't answer in time, or refuses.
+            ClusterError: it can't be reached, or refuses.
+            UnansweredError: it doesn't answer in time.
         """
         import kfp_server_api as api
         import urllib3
@@ -73,7 +74,8 @@ class Connection:
         except api.ApiException as error:
             raise ClusterError(self._refusal(what, error.status, error.body or error.reason)) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ClusterError(f"Kubeflow Pipelines at {self.host} {_unreachable(error)}") from None
+            kind = UnansweredError if _sent(error) else ClusterError
+            raise kind(f"Kubeflow Pipelines at {self.host} {_unreachable(error)}") from None
         # KFP's client makes an empty object of what isn't one, such as a page for logging in.
         if not str(self._client.last_response.data).lstrip().startswith("{"):
             raise ClusterError(
@@ -81,6 +83,17 @@ class Connection:
                 f"and set {COOKIE_VARIABLE} or {TOKEN_VARIABLE}"
             )
         return answer
+
+    def create(self, what: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        """The same for what must not be created twice: without an answer it may be there."""
+        try:
+            return self.ask(what, method, **arguments)
+        except UnansweredError as error:
+            said = str(error).partition(";")[0]
+            raise UnansweredError(
+                f"{said}; {what} may have been created all the same: look (`maskline status`, `maskline "
+                "schedule list`) before you try again"
+            ) from None
 
     def all(self, what: str, method: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any]:
         """Every object of a list, page by page.
@@ -278,6 +291,14 @@ def _message(body: Any) -> str:
         text = "no reason" if "<html" in text.lower() else text
     line = " ".join(str(text).split())
     return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def _sent(error: Exception) -> bool:
+    """Whether a request may have reached the other side."""
+    import urllib3
+
+    cause = getattr(error, "reason", None) or error
+    return isinstance(cause, urllib3.exceptions.ReadTimeoutError | urllib3.exceptions.ProtocolError)
 
 
 def _unreachable(error: Exception) -> str:

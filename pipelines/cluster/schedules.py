@@ -76,6 +76,7 @@ class Schedules:
         Raises:
             JobError: cron, job or parameters are wrong.
             ClusterError: Kubeflow Pipelines refuses; nothing was created.
+            UnansweredError: it didn't answer in time, and the schedule may have been created.
         """
         import kfp_server_api as api
 
@@ -99,7 +100,7 @@ class Schedules:
                 no_catchup=not catchup,
             )
             create = self.connection.recurring.recurring_run_service_create_recurring_run
-            return _schedule(self.connection.ask("the schedule", create, recurring_run=body))
+            return _schedule(self.connection.create("the schedule", create, recurring_run=body))
 
     def list(self) -> list[Schedule]:
         """Every schedule of the namespace, the youngest first."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from maskline.errors import ClusterError, JobError
+from maskline.errors import ClusterError, JobError, UnansweredError
 from maskline.job import ImageInstanceSegmentationJob
 from maskline.rules import nearest_name
 
@@ -82,7 +82,10 @@ def runtime(cluster: Cluster, parameters: Mapping[str, Any]) -> Any:
 
 
 class Experiment:
-    """An experiment while something is created in it; if that fails, one that was made for it goes too."""
+    """An experiment while something is created in it; if that fails, one that was made for it goes too.
+
+    Where nobody knows whether it failed, it stays: KFP keeps the runs of an experiment that is deleted.
+    """
 
     def __init__(self, connection: Connection, name: str) -> None:
         self.connection, self.name, self._made = connection, name, ""
@@ -104,7 +107,7 @@ class Experiment:
         return self._made
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._made:
+        if kind is not None and not issubclass(kind, UnansweredError) and self._made:
             delete = self.connection.experiments.experiment_service_delete_experiment
             with suppress(ClusterError):
                 self.connection.ask(f"experiment {self.name}", delete, experiment_id=self._made)

@@ -163,6 +163,13 @@ class TestPods:
         _, platform = pods(asked, cluster, tmp_path)
         assert platform["sweep-trial"]["activeDeadlineSeconds"] == str(90 * 60 + 3600)
 
+    def test_autoscalers_leave_trials_alone_unless_a_compute_says_otherwise(self, tmp_path: Path) -> None:
+        safe = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+        for given, found in (({}, "false"), ({safe: "true"}, "true")):
+            placed = Cluster(computes={"gpu": {"annotations": given}})
+            _, platform = pods(job(), placed, tmp_path)
+            assert platform["sweep-trial"]["podMetadata"]["annotations"][safe] == found
+
     def test_no_pod_may_be_root(self, cluster: Cluster, tmp_path: Path) -> None:
         _, platform = pods(job(), cluster, tmp_path)
         assert all(found["securityContext"] == {"runAsNonRoot": True} for found in platform.values())

@@ -1,5 +1,6 @@
 """Runs in a stand-in of Kubeflow Pipelines, from Python."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from standins.kubernetes_api import KubernetesApi, ended, node, pod, unscheduled
 from standins.server import Answer, Fault
 
 import maskline
-from maskline.errors import ClusterError, JobError
+from maskline.errors import ClusterError, JobError, UnansweredError
 from maskline.job import ImageInstanceSegmentationJob
 
 Write = Callable[[], Path]
@@ -153,6 +154,17 @@ class TestSubmit:
         with pytest.raises(ClusterError, match="answers 503, busy; try again"):
             client.submit(job)
         assert kfp.made("POST").count("POST /apis/v2beta1/runs") == 1
+
+    def test_a_run_that_is_not_answered_for_may_be_there(
+        self, client: maskline.Client, job: Job, kfp: KfpApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("maskline.pipelines.cluster.connection.TIMEOUT", (5, 1.0))
+        kfp.faults.append(Fault("POST /apis/v2beta1/runs$", delay=1.5))
+        with pytest.raises(UnansweredError, match="the run may have been created all the same: look"):
+            client.submit(job)
+        time.sleep(1)  # the answer comes too late
+        (run,) = kfp.runs.values()
+        assert [run.experiment_id] == list(kfp.experiments)
 
     def test_one_user_has_one_namespace(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:
         kfp.multi_user = False
