@@ -179,6 +179,13 @@ def test_rights_are_few() -> None:
     assert bound == {"maskline-user", "maskline-runs"}
 
 
+def test_kfps_launcher_may_read_the_stores_credentials(rendered: dict[str, Objects]) -> None:
+    rules = rendered["overlays/object-store"]["Role", "maskline-runs"]["rules"]
+    named = [rule["resourceNames"] for rule in rules if "secrets" in rule["resources"]]
+    assert named == [["mlpipeline-minio-artifact"], ["object-store"]]
+    assert all(rule["verbs"] == ["get"] for rule in rules if "secrets" in rule["resources"])
+
+
 def selected(policy: Any, labels: dict[str, str]) -> bool:
     """Whether a pod selector means a pod."""
     wanted, expressions = policy.get("matchLabels", {}), policy.get("matchExpressions", ())
