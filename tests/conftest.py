@@ -109,7 +109,7 @@ SERVED = {
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_prepared: Path) -> Path:
-    """A model as trial_selection leaves it, trained for a few steps: with an untrained one, order is luck."""
+    """A model as trial_selection leaves it, trained until rounding no longer decides what it finds first."""
     import torch
 
     from maskline import checkpoint
@@ -126,7 +126,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_prepared: Path) 
     model = build_model(complete(SERVED), 4).train()
     data = TrainingDataset(PreparedDataset.read(tiny_prepared).coco("train"), complete(SERVED))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for step in range(36):
+    for step in range(100):
         pictures, targets = collate([data[(3 * step + i) % len(data)] for i in range(3)])
         optimizer.zero_grad()
         sum(model(pictures, targets).values()).backward()

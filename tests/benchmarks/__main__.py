@@ -18,6 +18,7 @@ from . import (
     serving,
     startup,
     study_cost,
+    training_step,
 )
 from .harness import run
 
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "serving": serving.measure,
     "startup": startup.measure,
     "study_cost": study_cost.measure,
+    "training_step": training_step.measure,
 }
 
 if __name__ == "__main__":
