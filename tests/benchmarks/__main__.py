@@ -6,6 +6,7 @@ import sys
 from . import (
     data_path,
     early_termination,
+    equal_time,
     evaluation,
     first_step,
     light_model,
@@ -25,6 +26,7 @@ from .harness import run
 BENCHMARKS = {
     "data_path": data_path.measure,
     "early_termination": early_termination.measure,
+    "equal_time": equal_time.measure,
     "first_step": first_step.measure,
     "evaluation": evaluation.measure,
     "light_model": light_model.measure,
