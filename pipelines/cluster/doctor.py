@@ -4,7 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -86,6 +86,7 @@ class Doctor:
         yield from self._guarded("service account", self._account)
         yield from self._images()
         yield from self._data()
+        yield from self._run_root()
         yield from self._guarded("study database", self._database)
 
     def _guarded(self, check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -315,6 +316,14 @@ class Doctor:
                 yield _readable(path)
             else:
                 yield Finding("data", "unknown", f"{path} is on a volume", "only a pod can look at it")
+
+    def _run_root(self) -> Iterator[Finding]:
+        if "://" not in (root := self.cluster.run_root):
+            return  # its claim is looked at
+        found = _readable(root)
+        if found.outcome == "fail":  # the first run makes it
+            found = Finding("run_root", "pass", f"the store of {root} answers from here")
+        yield replace(found, check="run_root")
 
     def _database(self) -> Iterator[Finding]:
         import base64

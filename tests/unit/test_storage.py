@@ -26,6 +26,16 @@ def root(request, tmp_path):
 # -- the same in every place -------------------------------------------------------------------------------
 
 
+def test_a_folder_is_put_into_what_is_there(root, tmp_path):
+    for name in ("a.txt", "deep/er/b #1.txt"):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).write_text(name)
+    storage.put_bytes(b"before", storage.join(root, "model", "c.txt"))
+    storage.put_folder(tmp_path / "source", storage.join(root, "model"))
+    found = {entry.name: storage.read_bytes(entry.place) for entry in storage.listing(f"{root}/model")}
+    assert found == {"a.txt": b"a.txt", "deep/er/b #1.txt": b"deep/er/b #1.txt", "c.txt": b"before"}
+
+
 def test_what_is_put_is_there(root, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"0123456789" * 1000)

@@ -24,8 +24,6 @@ from maskline.sweep import Choice
 SLOT = """
 import json, sys
 from pathlib import Path
-import torch
-torch.set_num_threads(1)
 from maskline import ImageInstanceSegmentationJob
 from maskline.components.sweep_trial import supervise
 from maskline.components.sweep_trial.claim import Times

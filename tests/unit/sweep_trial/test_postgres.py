@@ -21,6 +21,28 @@ def test_eight_slots_at_once(slots, database) -> None:
     assert slots.doubles() == []
 
 
+def test_slots_that_begin_at_once_learn_from_a_former_run_once(slots, database, tmp_path) -> None:
+    """Nothing but the database is theirs in common: each has a folder of its own."""
+    slots.once()
+    former = slots.run
+    sweep = {"sampling_algorithm": "random", "warm_start_from": str(former)}
+    slots.job = type(slots.job).from_dict({**slots.job.to_dict(), "sweep": sweep})
+    slots.job.set_limits(max_trials=4)
+
+    def elsewhere() -> None:
+        slots.run = tmp_path / f"node-{os.getpid()}" / "second"
+        slots.run.mkdir(parents=True)
+
+    begun = [slots.start(elsewhere) for _ in range(4)]
+    for one in begun:
+        one.join(60)
+        assert one.exitcode == 0
+    slots.run = tmp_path / "second"
+    known = slots.study().get_trials(deepcopy=False)
+    assert sum(study.FOREIGN in trial.user_attrs for trial in known) == 1
+    assert len(slots.trials()) == 4
+
+
 @pytest.mark.parametrize("minute", [0.5, pytest.param(60, marks=pytest.mark.slow)])
 def test_training_goes_on_while_the_storage_is_away(slots, database, monkeypatch, minute: float) -> None:
     """The server is stopped in mid-training, and started again after the training has ended."""

@@ -197,6 +197,17 @@ def test_data_in_an_object_store(cluster_file: Write, job: Job, tmp_path: Path) 
     assert findings(cluster_file, job)["data"][0] == "fail"
 
 
+def test_run_directories_in_an_object_store(described: Any, cluster_file: Write, tmp_path: Path) -> None:
+    described["run_root"] = f"file://{tmp_path}/none"
+    outcome, said = findings(cluster_file)["run_root"]
+    assert outcome == "pass"
+    assert said.startswith(f"the store of file://{tmp_path}/none answers from here")
+    described["run_root"] = "nosuch://bucket/runs"
+    outcome, said = findings(cluster_file)["run_root"]
+    assert outcome == "unknown"
+    assert "can't be read from here" in said
+
+
 class TestRegistry:
     """A registry's own protocol."""
 
