@@ -27,11 +27,23 @@ def mask_to_rings(mask: NDArray[Any]) -> list[Ring]:
         Rings of shape (points, 2) with x and y in pixels, 0 to width and 0 to height; the corners only.
         Outlines go clockwise on the screen, holes the other way. An empty mask has no ring.
     """
-    following = _edges(np.pad(np.asarray(mask) != 0, 1).astype(np.int8))
-    rings = []
-    while following:
-        start = next(iter(following))
-        rings.append(_walk(start, following))
+    padded = np.pad(np.asarray(mask) != 0, 1).astype(np.int8)
+    edges, following, turns = _edges(padded)
+    corner = (edges >> 2)[following]  # where each edge ends is where its follower begins
+    y, x = np.divmod(corner, padded.shape[1] - 1)
+    ends = np.stack([x, y], axis=1)
+    rings, next_, turned = [], following.tolist(), turns.tolist()
+    free = bytearray(b"\1") * len(next_)
+    for start in _starts(edges).tolist():
+        if not free[start]:
+            continue
+        edge, found = start, []
+        while free[edge]:
+            free[edge] = 0
+            if turned[edge]:
+                found.append(edge)
+            edge = next_[edge]
+        rings.append(ends[found])
     return rings
 
 
@@ -48,8 +60,8 @@ def simple_rings(mask: NDArray[Any]) -> list[Ring]:
     for tolerance in _TOLERANCES:
         if smallest is not None and len(_simplified(smallest, tolerance)) < 3:
             continue  # one that vanishes is enough, and a ragged mask has many rings
-        rings = [_simplified(ring, tolerance) for ring in exact]
-        if all(len(ring) >= 3 for ring in rings):
+        rings = _all_simplified(exact, tolerance)
+        if rings is not None:
             drawn = rings_to_mask(rings, *mask.shape)
             if (drawn & mask).sum() >= LEAST_IOU * (drawn | mask).sum():
                 return rings
@@ -78,6 +90,16 @@ def is_hole(ring: Ring) -> bool:
     """Whether a ring of `mask_to_rings` bounds a hole: it goes against the clock on the screen."""
     x, y = ring[:, 0], ring[:, 1]
     return bool(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0)
+
+
+def _all_simplified(rings: list[Ring], tolerance: float) -> list[Ring] | None:
+    """The rings with fewer points; None if one vanishes, which a short one does first."""
+    found: dict[int, Ring] = {}
+    for place in sorted(range(len(rings)), key=lambda place: len(rings[place])):
+        found[place] = _simplified(rings[place], tolerance)
+        if len(found[place]) < 3:
+            return None
+    return [found[place] for place in range(len(rings))]
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
@@ -114,34 +136,35 @@ def _distances(points: Ring, one: Ring, other: Ring) -> NDArray[np.float64]:
     return np.asarray(np.abs(offset[:, 0] * line[1] - offset[:, 1] * line[0]) / length)
 
 
-def _edges(padded: NDArray[np.int8]) -> dict[tuple[int, int], set[int]]:
-    """Corners of pixels, and the directions in which an edge leaves them with the object on its right."""
+def _edges(padded: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """The edges between object and ground, each with the object on its right.
+
+    Returns:
+        Three arrays over the edges: 4 * corner + direction, ascending, where the corners of pixels are
+        counted along the rows; the place of the edge that follows; whether it goes another way.
+    """
     down = np.diff(padded[:, 1:-1], axis=0)
     across = np.diff(padded[1:-1, :], axis=1)
-    following: dict[tuple[int, int], set[int]] = {}
+    wide = padded.shape[1] - 1
+    found = []
     for direction, (steps, sign, dx, dy) in enumerate(
         ((down, 1, 0, 0), (across, -1, 0, 0), (down, -1, 1, 0), (across, 1, 0, 1))
     ):
-        for y, x in np.argwhere(steps == sign).tolist():
-            following.setdefault((x + dx, y + dy), set()).add(direction)
-    return following
+        rows, columns = np.nonzero(steps == sign)
+        found.append(4 * ((rows + dy) * wide + columns + dx) + direction)
+    edges = np.sort(np.concatenate(found))
+    place = np.full(4 * wide * (padded.shape[0] - 1), -1, dtype=np.int64)
+    place[edges] = np.arange(len(edges))
+    ways = edges & 3
+    step = np.array([dx + dy * wide for dx, dy in _STEPS])
+    corner = 4 * ((edges >> 2) + step[ways])
+    # Where two pixels meet at a corner, the right turn stays with the pixel that is being walked round.
+    right, on, left = (place[corner + (ways + turn) % 4] for turn in (1, 0, 3))
+    following = np.where(right >= 0, right, np.where(on >= 0, on, left))
+    return edges, following, ways[following] != ways
 
 
-def _walk(start: tuple[int, int], following: dict[tuple[int, int], set[int]]) -> Ring:
-    """Follow the edges from `start` back to it, and take them away."""
-    x, y = start
-    first = direction = min(following[start])
-    corners = []
-    while True:
-        following[x, y].discard(direction)
-        if not following[x, y]:
-            del following[x, y]
-        x, y = x + _STEPS[direction][0], y + _STEPS[direction][1]
-        leaving = following.get((x, y), set()) | ({first} if (x, y) == start else set())
-        # Where two pixels meet at a corner, the right turn stays with the pixel that is being walked round.
-        turn = next(t for t in (1, 0, 3) if (direction + t) % 4 in leaving)
-        if turn:
-            corners.append((x, y))
-        direction = (direction + turn) % 4
-        if (x, y) == start and direction == first:
-            return np.array(corners, dtype=np.int64)
+def _starts(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of the edges that leave a corner from which one goes to the right: every ring has such a one."""
+    corners = edges >> 2
+    return np.flatnonzero(np.isin(corners, corners[(edges & 3) == 0]))
