@@ -197,14 +197,15 @@ class OneAnswer:
 
     kind, thresholds, family = "picture", {"mask_threshold": 0.5}, family_of("maskrcnn_resnet18_fpn")
 
-    def __init__(self, by: float, pixels: int = 0) -> None:
-        self.right, self.pixels = 24.5 + by, pixels
+    def __init__(self, by: float, pixels: int = 0, score: float = 0.9) -> None:
+        self.right, self.pixels, self.score = 24.5 + by, pixels, score
 
     def __call__(self, picture: np.ndarray, score: float | None = None) -> dict[str, np.ndarray]:
         (found,) = OneDetection(self.right)([torch.from_numpy(picture.copy()).permute(2, 0, 1)])
         answer = {name: values.numpy() for name, values in found.items()}
         masks = (answer["masks"][:, 0] > 0.5).astype(np.uint8)
-        return {**answer, "masks": np.roll(masks, self.pixels, axis=2)}
+        scores = np.array([self.score], dtype=np.float32)
+        return {**answer, "scores": scores, "masks": np.roll(masks, self.pixels, axis=2)}
 
 
 def test_a_mask_is_judged_in_the_graphs_box_and_the_box_by_its_own_rule(tmp_path: Path) -> None:
@@ -222,6 +223,33 @@ def test_a_mask_is_judged_in_the_graphs_box_and_the_box_by_its_own_rule(tmp_path
         assert other.breach.startswith("a mask's IoU is 0.")
     (far,) = measure(detector, OneAnswer(0.5), [str(file)], 0.0)  # type: ignore[arg-type]
     assert "boxes differ by 0.5 px" in far.breach
+
+
+class Rounding(torch.nn.Module):
+    """One detection whose score is off by `by` in 32 bits, and right in 64."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.inner, self.by, self.weight = OneDetection(24.5), by, torch.nn.Parameter(torch.zeros(1))
+        self.roi_heads, self.transform = self.inner.roi_heads, SimpleNamespace(pastes_masks=True)
+
+    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        (found,) = self.inner(images)
+        off = self.by if images[0].dtype == torch.float32 else 0
+        return [{**found, "scores": found["scores"] + off}]
+
+
+def test_torchs_own_rounding_is_no_disagreement(tmp_path: Path) -> None:
+    """Where features are large, scores in 32 bits are 1e-4 from those in 64; the graph's are nearer."""
+    file = tmp_path / "made.png"
+    Image.new("RGB", (60, 60)).save(file)
+    for by in (0.0, 3e-4):
+        detector: Any = Rounding(by)
+        (near,) = measure(detector, OneAnswer(0.0), [str(file)], 0.0)  # type: ignore[arg-type]
+        assert (near.breach, near.detections) == ("", 1)
+        assert detector.weight.dtype == torch.float32
+    (far,) = measure(Rounding(0.0), OneAnswer(0.0, score=0.9003), [str(file)], 0.0)  # type: ignore[arg-type]
+    assert far.breach.startswith("scores differ by 0.0003")
 
 
 def test_the_table_holds_tolerances_and_pictures() -> None:
