@@ -155,7 +155,7 @@ def quantised(model: onnx.ModelProto, pictures: Iterable[NDArray[np.uint8]]) -> 
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            # The widest range of all pictures: averaged ranges cut peaks off, at seven points of mask AP.
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},
         )
         return onnx.load(after)
