@@ -13,7 +13,7 @@ from .archives import is_archive
 from .inputs import Input, data_problems, resolve
 from .rules import Rule, join, lines, show
 from .search_space import Choice, Distribution, LogUniform, Randint, SearchSpace, Uniform
-from .settings import NOT_YET, TrainingSettings, complete, obstacles
+from .settings import TrainingSettings, complete, obstacles
 from .sweep import RandomSamplingAlgorithm
 
 if TYPE_CHECKING:
@@ -202,14 +202,12 @@ def _settings(job: "ImageInstanceSegmentationJob") -> Iterator[str]:
 
 def _knobs(space: SearchSpace, fixed: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with single parameters of a sub-space."""
-    for name, knob in space.knobs.items():
+    for name, _knob in space.knobs.items():
         if name in fixed:
             yield (
                 f"{name} is also fixed in training_parameters ({name}={show(fixed[name])}), "
                 "which would win; remove one of them"
             )
-        elif name in NOT_YET and isinstance(knob, Distribution) and not isinstance(knob, Choice):
-            yield f"{name}={knob} can't be honoured: {NOT_YET[name]}; remove it"
 
 
 def _obstacles(values: Mapping[str, Any]) -> list[str]:
@@ -238,7 +236,7 @@ def _values(name: str, knob: Any) -> list[Any]:
     if not isinstance(knob, Distribution):
         return [knob]
     ends = knob.bounds()
-    if ends is None or name in NOT_YET:
+    if ends is None:
         return []
     if isinstance(knob, Uniform | LogUniform):
         return [sum(ends) / 2]  # a draw never meets its ends

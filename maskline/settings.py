@@ -6,7 +6,6 @@ turns it back, while 600.5 stays an error.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from pydantic import (
 from . import families
 from .advanced import AdvancedSettings
 from .rules import Rule, job_error
+from .tiling import Tiling
 from .words import Word, word
 
 
@@ -180,11 +180,12 @@ class TrainingSettings(BaseModel):
     nms_iou_threshold: Fraction = 0.5
     """Of two boxes of one class that overlap more than this, the weaker is dropped."""
     tile_grid_size: str | None = None
-    """Cut pictures into a grid of `MxN` tiles."""
-    tile_overlap_ratio: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Overlap of neighbouring tiles."""
-    tile_predictions_nms_threshold: Fraction | None = None
-    """Overlap above which detections of different tiles are one."""
+    """Look at every picture as a whole and at `MxN` tiles of it, M along the width, in training, validation
+    and prediction: for small objects on large pictures. A pass costs up to 1 + M·N times as much."""
+    tile_overlap_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of a tile's side that it has in common with the next one."""
+    tile_predictions_nms_threshold: Fraction = 0.25
+    """Mask IoU above which detections of different tiles, or of a tile and the whole, are one object."""
     validation_iou_threshold: Annotated[float, Field(ge=0.1, le=1)] = 0.5
     """Mask IoU from which a detection counts as found in the `voc` metrics."""
     validation_metric_type: Annotated[ValidationMetricType, word(ValidationMetricType)] = (
@@ -214,9 +215,10 @@ class TrainingSettings(BaseModel):
     @field_validator("tile_grid_size")
     @classmethod
     def _check_grid(cls, value: str | None) -> str | None:
-        sides = re.fullmatch(r"\(?\s*([0-9]+)\s*[xX,]\s*([0-9]+)\s*\)?", value or "1x2")
-        if sides is None or int(sides[1]) * int(sides[2]) < 2:
-            raise ValueError("is not a grid; give the tiles along width and height, e.g. 3x2")
+        try:
+            Tiling.parse(value or "1x2")
+        except ValueError:
+            raise ValueError("is not a grid; give the tiles along width and height, e.g. 3x2") from None
         return value
 
     @field_validator("*", mode="before")
@@ -265,13 +267,6 @@ PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
 """Which weights are published for a model; the first is what it starts from unless told otherwise."""
 MODEL_NAMES = tuple(PUBLISHED_WEIGHTS)
 """The registered models; `maskline.models` has a builder for each."""
-
-NOT_YET: Mapping[str, str] = {
-    "tile_grid_size": "tiling is not built yet",
-    "tile_overlap_ratio": "tiling is not built yet",
-    "tile_predictions_nms_threshold": "tiling is not built yet",
-}
-"""Parameters that no stage reads yet, with the reason; a job that sets one is refused before it runs."""
 
 
 def complete(chosen: Mapping[str, Any]) -> TrainingSettings:
@@ -330,14 +325,17 @@ def _unpublished(settings: TrainingSettings) -> list[str]:
 def obstacles(settings: TrainingSettings) -> list[str]:
     """Why these settings can't be trained with: one line a reason, empty if they can.
 
-    Looks at what was set, not at defaults: parameters that no stage reads yet, models that aren't
-    registered, values that are legal one by one and impossible together.
+    Looks at what was set, not at defaults: models that aren't registered, parameters of another family,
+    values that are legal one by one and impossible together.
     """
     found = []
-    for name in sorted(settings.model_fields_set & set(NOT_YET)):
-        value = getattr(settings, name)
-        if value is not None:
-            found.append(f"{name}={_plain(value)} can't be honoured: {NOT_YET[name]}; remove it")
+    if settings.tile_grid_size is None:
+        for name in ("tile_overlap_ratio", "tile_predictions_nms_threshold"):
+            if name in settings.model_fields_set:
+                found.append(
+                    f"{name}={getattr(settings, name)} has no meaning without tile_grid_size; set that, or "
+                    f"remove {name}"
+                )
     if settings.model_name not in MODEL_NAMES:
         found.append(
             f"model_name={settings.model_name} is not a registered model; "

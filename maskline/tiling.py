@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import DataError
+
+if TYPE_CHECKING:
+    from .settings import TrainingSettings
 
 
 class Window(NamedTuple):
@@ -58,6 +61,15 @@ class Tiling:
         if sides is None:
             raise ValueError(f"{grid!r} is not a grid; give the tiles along width and height, e.g. 3x2")
         return cls(int(sides[1]), int(sides[2]), overlap, threshold)
+
+    @classmethod
+    def of(cls, settings: "TrainingSettings") -> "Tiling | None":
+        """The tiling that settings ask for, if any."""
+        if settings.tile_grid_size is None:
+            return None
+        return cls.parse(
+            settings.tile_grid_size, settings.tile_overlap_ratio, settings.tile_predictions_nms_threshold
+        )
 
     @property
     def grid(self) -> str:

@@ -1,6 +1,7 @@
 """The prepared data set as training sees it: at the network's size, changed at random."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .picture_cache import MIB, PictureCache
 from .pictures import open_upright
 from .run_lengths import look_up
 from .settings import TrainingSettings
+from .tiling import Tiling, Window
 
 LEAST_VISIBLE = 0.2
 """Share of an object that has to be in sight to be learnt; else its place is ignored in the loss."""
@@ -31,6 +33,9 @@ class TrainingDataset(PictureDataset):
     An item is a picture, uint8 (3, H, W), and a target: boxes (n, 4) float32 x1 y1 x2 y2 in pixels,
     0 <= x1 < x2 <= W and likewise y; labels (n,) int64 from 1; masks (n, H, W) uint8; crowds (k, H, W) uint8,
     k 0 or 1, regions that are neither object nor background; image_id (1,) int64.
+
+    With a tiling, a tile with objects is an item as the whole picture is, and is treated as a picture of its
+    own; masks end where it does.
 
     Without augmentation the size is that of `Family.size`. Pictures are decoded at the smallest scale
     that isn't below it. An item depends on seed, epoch and index alone: neither on the process that loads it
@@ -59,12 +64,25 @@ class TrainingDataset(PictureDataset):
         self._advanced = settings.advanced
         self._random_views = augment
         self._seed = seed
-        self._originals = [(image["width"], image["height"]) for image in self.images]
+        items = list(self._items(Tiling.of(settings)))
+        self.images = [image for image, _ in items]
+        self._windows = [window for _, window in items]
+        self._originals = [(window.width, window.height) for window in self._windows]
         own = family_of(settings.model_name)
         self._sizes = [own.size(size, settings) for size in self._originals]
         # A picture is never stored enlarged.
         self._decoded = [min(pair) for pair in zip(self._originals, self._sizes, strict=True)]
         self._cache = PictureCache(self._decoded, settings.advanced.cache_mib * MIB)
+
+    def _items(self, tiling: Tiling | None) -> Iterator[tuple[dict[str, Any], Window]]:
+        """Every picture as a whole, followed by those of its tiles on which objects are, as on Azure."""
+        for image in self.images:
+            size = image["width"], image["height"]
+            whole, *tiles = tiling.views(*size) if tiling else [Window(0, 0, *size)]
+            yield image, whole
+            for tile in tiles:
+                if _inside(self._instances[image["id"]], tile):
+                    yield image, tile
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes: each has its own augmentations."""
@@ -94,9 +112,13 @@ class TrainingDataset(PictureDataset):
         return view.pixels(pixels), self._target(index, view)
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
-        """The picture, (height, width, 3), at the size in which it is kept."""
+        """The item's part of the picture, (height, width, 3), at the size in which it is kept."""
         width, height = self._decoded[index]
-        pixels = np.array(open_upright(self.images[index]["file_name"], least=(width, height)))
+        image, (left, top, wide, high) = self.images[index], self._windows[index]
+        if (wide, high) == (image["width"], image["height"]):
+            pixels = np.array(open_upright(image["file_name"], least=(width, height)))
+        else:
+            pixels = np.array(open_upright(image["file_name"]).crop((left, top, left + wide, top + high)))
         if pixels.shape[:2] == (height, width):
             return pixels
         flat = torch.from_numpy(pixels).permute(2, 0, 1)[None]
@@ -104,12 +126,13 @@ class TrainingDataset(PictureDataset):
         return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
 
     def _target(self, index: int, view: View) -> Target:
-        image = self.images[index]["id"]
-        instances = self._instances[image]
+        image, window = self.images[index]["id"], self._windows[index]
+        instances = _inside(self._instances[image], window)
         masks = self._masks(index, view, [*instances, *self._crowds[image]])
         masks, crowds = masks[: len(instances)], masks[len(instances) :]
         boxes = torch.tensor([i["bbox"] for i in instances], dtype=torch.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
+        boxes -= torch.tensor([*window[:2], *window[:2]])
         boxes, cut = view.boxes(boxes, self._originals[index], self._decoded[index])
         target = {
             "boxes": boxes,
@@ -130,11 +153,23 @@ class TrainingDataset(PictureDataset):
         width, height = view.canvas
         masks = np.zeros((len(instances), height, width), dtype=np.uint8)
         columns, rows = view.grid(self._originals[index], self._decoded[index])
+        columns, rows = columns + self._windows[index].left, rows + self._windows[index].top
         x, y = view.place
         canvas = masks[:, :, ::-1] if view.flip else masks
         part = canvas[:, y : y + len(rows), x : x + len(columns)]
         look_up([i["segmentation"] for i in instances], columns, rows, part)
         return torch.from_numpy(masks)
+
+
+def _inside(instances: list[dict[str, Any]], window: Window) -> list[dict[str, Any]]:
+    """Instances whose boxes reach into a window."""
+    left, top, width, height = window
+    return [
+        instance
+        for instance in instances
+        for x, y, wide, high in [instance["bbox"]]
+        if x < left + width and x + wide > left and y < top + height and y + high > top
+    ]
 
 
 def with_a_pixel_each(target: Target) -> Target:

@@ -60,8 +60,6 @@ OTHER_VALUE: Mapping[str, str] = {
     "warmup_cosine_lr_cycles": "the cosine ends at 0; with 0.45 it ends at 2.45 % of the rate",
     "validation_metric_type": "COCO's matching looks for the best free object; `voc` is there to choose",
     "log_validation_loss": "it takes a second pass over the validation pictures, and nothing is chosen by it",
-    "tile_overlap_ratio": "tiling is refused until it is built; on Azure the value has no effect on masks",
-    "tile_predictions_nms_threshold": "likewise",
 }
 """Parameters whose default is another than Azure's, with the reason."""
 
@@ -76,6 +74,9 @@ OTHER_MEANING: Mapping[str, str] = {
     "box_score_threshold": "for the deployed model only; metrics see all detections",
     "random_seed": "drawn from the run's name and written down, so that every run can be repeated",
     "checkpoint_frequency": "`last` and `best` are kept; training continues from `last`; Azure uploads all",
+    "tile_grid_size": "works for masks, and joins an object's parts on several tiles; Azure refuses it "
+    "for this task",
+    "tile_predictions_nms_threshold": "an IoU of masks; on Azure of boxes, and for object detection alone",
     "image_size": "the square of `rfdetr_seg`; on Azure it does nothing for instance segmentation",
     "model_size": "the size of `rfdetr_seg`; likewise",
     "multi_scale": "of `rfdetr_seg`; likewise",

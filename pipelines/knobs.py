@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from maskline.advanced import AdvancedSettings
 from maskline.rules import Rule
-from maskline.settings import MODEL_DEFAULTS, NOT_YET, TrainingSettings
+from maskline.settings import MODEL_DEFAULTS, TrainingSettings
 
 
 def knob_table() -> str:
@@ -27,8 +27,6 @@ def _rows(model: type[BaseModel]) -> list[str]:
     found = []
     for name, field in model.model_fields.items():
         meaning = " ".join((field.description or "").split())
-        if name in NOT_YET:
-            meaning = f"*Refused for now:* {NOT_YET[name]}."
         rule = Rule.of(field)
         noun = rule.noun.split(";")[0] if rule.kind != "other" else "text"
         found.append(f"| `{name}` | {noun} | {_default(field.default)} | {meaning} |")

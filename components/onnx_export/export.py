@@ -2,6 +2,7 @@
 
 import json
 from importlib.metadata import version
+from typing import Any
 
 import onnx
 import torch
@@ -12,6 +13,8 @@ from maskline.checkpoint import Checkpoint
 from maskline.models import family_of
 from maskline.models.family import OUTPUTS
 from maskline.onnx_model import MOST, PIXEL, SCORE, SOFT_MASKS
+from maskline.settings import TrainingSettings
+from maskline.tiling import Tiling
 
 from .batch import batched
 
@@ -89,6 +92,14 @@ def _bake(graph: onnx.GraphProto) -> None:
     graph.input.extend(left)
 
 
+def _tiling(settings: TrainingSettings) -> dict[str, Any] | None:
+    """What `Tiling.parse` is to be told by whoever runs the graph; the graph itself takes one view."""
+    tiling = Tiling.of(settings)
+    if tiling is None:
+        return None
+    return {"grid": tiling.grid, "overlap": tiling.overlap, "threshold": tiling.threshold}
+
+
 def _facts(checkpoint: Checkpoint, kind: str, precision: str, in_boxes: bool) -> dict[str, str]:
     """The metadata in the file: texts, most of them JSON."""
     settings = checkpoint.training_settings
@@ -104,6 +115,7 @@ def _facts(checkpoint: Checkpoint, kind: str, precision: str, in_boxes: bool) ->
         "settings": json.dumps(checkpoint.settings),
         "thresholds": json.dumps({**limits, PIXEL: settings.advanced.mask_pixel_score_threshold}),
         **{name: str(value) for name, value in family_of(settings.model_name).inference(settings).items()},
+        "tiling": json.dumps(_tiling(settings)),
         "precision": precision,
         "epoch": str(checkpoint.epoch),
         "score": str(checkpoint.score),

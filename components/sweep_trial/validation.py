@@ -89,12 +89,16 @@ def validation_loss(
     seed: int,
     team: Team,
 ) -> float:
-    """Mean loss of the validation pictures; which regions are sampled is the same in every epoch."""
-    size, pictures = settings.validation_batch_size, range(len(truth["images"]))
+    """Mean loss of the validation pictures, and of their tiles where there are any.
+
+    Which regions are sampled is the same in every epoch.
+    """
+    dataset = TrainingDataset(truth, settings)
+    size, pictures = settings.validation_batch_size, range(len(dataset))
     plan = {n: list(pictures[start : start + size]) for n, start in enumerate(pictures[::size])}
     mine = {number: plan[number] for number in range(team.rank, len(plan), team.size)}
     batches = loader(
-        TrainingDataset(truth, settings),
+        dataset,
         batch_size=size,
         workers=settings.number_of_workers,
         batches=mine.values(),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 import maskline
 from maskline.errors import DataError, ModelFileError
 from maskline.onnx_model import OnnxModel
+from maskline.tiling import Tiling
 
 SLIM = """
 import sys
@@ -199,3 +201,25 @@ def test_the_package_loads_what_is_asked_for() -> None:
     assert set(maskline.__all__) <= set(dir(maskline))
     with pytest.raises(AttributeError, match="no attribute 'absent'"):
         _ = maskline.absent  # type: ignore[attr-defined]
+
+
+def test_a_file_tells_its_tiling_and_is_asked_by_it(
+    model_folder: Path, drawn_pictures: list[Path], tmp_path: Path
+) -> None:
+    from maskline import checkpoint
+    from maskline.components.onnx_export.export import export, finished
+
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    grid = {"tile_grid_size": "(2, 1)", "tile_overlap_ratio": 0.1}
+    described = replace(described, settings={**described.settings, **grid})
+    onnx.save(finished(export(detector, described), described), tmp_path / "model.onnx")
+    model, pixels = OnnxModel(tmp_path), np.asarray(Image.open(drawn_pictures[3]))
+    assert model.tiling == Tiling(2, 1, 0.1, 0.25)
+    (answer,) = maskline.predict(model, pixels)
+    expected = maskline.tiled(model.whole, pixels, Tiling(2, 1, 0.1), most=20)
+    assert answer.detections is not None
+    assert 0 < len(expected) == len(answer.detections)
+    assert answer.detections.masks == expected.masks
+    assert (answer.detections.width, answer.detections.height) == (320, 240)
+    model.tiling = None
+    assert model(pixels).scores.tolist() == model.whole(pixels).scores.tolist()

@@ -303,7 +303,7 @@ def test_what_is_wrong_in_the_file_hides_nothing_else(tmp_path):
         "training_data: {type: mltable, path: ./nowhere}\n"
         "validation_data: {type: mltable, path: ./nowhere}\nvalidation_data_size: 0.2\n"
         "target_column_name: label\nlimits: {max_trials: 0, max_nodes: 2}\n"
-        "training_parameters: {optimizer: lion, min_size: 900, max_size: 30, tile_grid_size: 2x2}\n"
+        "training_parameters: {optimizer: lion, min_size: 900, max_size: 30, tile_overlap_ratio: 0.5}\n"
     )
     with pytest.raises(JobError) as error:
         load_sound_job(path)
@@ -315,7 +315,7 @@ def test_what_is_wrong_in_the_file_hides_nothing_else(tmp_path):
         "nowhere",
         "validation_data_size",
         "min_size=900",
-        "tile_grid_size=2x2",
+        "tile_overlap_ratio=0.5",
     ):
         assert word in found, word
     with pytest.raises(JobError) as error:

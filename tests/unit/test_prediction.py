@@ -12,10 +12,12 @@ from pycocotools import mask as rle
 
 from maskline.components.evaluation.evaluate import write_predictions
 from maskline.dataset import PreparedDataset
+from maskline.merging import Merger
 from maskline.models import build_model
 from maskline.pictures import open_upright
 from maskline.prediction import predict, predict_pictures
 from maskline.settings import complete
+from maskline.tiling import Tiling
 
 SETTINGS = {
     "model_name": "maskrcnn_resnet18_fpn_light",
@@ -84,3 +86,27 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
     few, many = peak(lambda: evaluate(4)), peak(lambda: evaluate(24))
     # Twenty pictures more have 46 MiB of pixels.
     assert many - few < 12
+
+
+def test_with_a_tiling_it_is_the_merged_answer_of_the_views(coco: dict, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    settings = complete({**SETTINGS, "tile_grid_size": "2x2", "tile_overlap_ratio": 0.3})
+    model, device = build_model(settings, 2), torch.device("cpu")
+    found = list(predict_pictures(model, coco, settings, device=device))
+    assert [len({one["image_id"] for one in picture}) for picture in found] == [1] * len(found) == [1] * 4
+    for image, picture in zip(coco["images"], found, strict=True):
+        width, height = image["width"], image["height"]
+        merger = Merger(width, height, Tiling(2, 2, 0.3, 0.25), most=8)
+        upright = open_upright(image["file_name"])
+        for number, (left, top, wide, high) in enumerate(merger.views):
+            file = tmp_path / f"{number}.png"
+            upright.crop((left, top, left + wide, top + high)).save(file)
+            part = {"images": [{"id": 1, "file_name": str(file)}]}
+            merger.add(number, predict(model, part, complete(SETTINGS), device=device))
+        expected = merger.merged()
+        assert [one["category_id"] for one in picture] == [one["category_id"] for one in expected]
+        assert np.allclose([one["score"] for one in picture], [one["score"] for one in expected], atol=1e-6)
+        assert all(one["segmentation"]["size"] == [height, width] for one in picture)
+        for one, other in zip(picture, expected, strict=True):
+            differing = rle.decode(one["segmentation"]) != rle.decode(other["segmentation"])
+            assert differing.mean() < 0.002

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from maskline.rules import Rule
-from maskline.settings import MODEL_DEFAULTS, MODEL_NAMES, NOT_YET, TrainingSettings, complete, obstacles
+from maskline.settings import MODEL_DEFAULTS, MODEL_NAMES, TrainingSettings, complete, obstacles
 
 FACT_SHEET = [
     "advanced_settings",
@@ -204,17 +204,11 @@ def test_the_users_choice_wins_over_the_models_default() -> None:
     assert complete({"model_name": light, "min_size": 500}).min_size == 500
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_no_stage_reads_is_refused_by_name(name: str) -> None:
-    value = {
-        "multi_scale": True,
-        "model_size": "small",
-        "image_size": 640,
-        "tile_grid_size": "3x2",
-    }.get(name, 0.5)
-    (line,) = obstacles(TrainingSettings(**{name: value}))
-    assert line.startswith(f"{name}=")
-    assert "remove it" in line
+@pytest.mark.parametrize("name", ["tile_overlap_ratio", "tile_predictions_nms_threshold"])
+def test_what_only_a_grid_gives_meaning_to_is_refused_without_one(name: str) -> None:
+    (line,) = obstacles(complete({name: 0.5}))
+    assert line.startswith(f"{name}=0.5 has no meaning without tile_grid_size")
+    assert obstacles(complete({name: 0.5, "tile_grid_size": "3x2"})) == []
 
 
 def test_rules_are_read_off_the_fields() -> None:

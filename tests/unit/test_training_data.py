@@ -23,6 +23,10 @@ def settings(min_size: int = 48, max_size: int = 96, **advanced: object) -> Trai
     return complete({"min_size": min_size, "max_size": max_size, "advanced_settings": advanced})
 
 
+def tiled_settings(min_size: int, max_size: int, grid: str = "2x1", **advanced: object) -> TrainingSettings:
+    return settings(min_size, max_size, **advanced).model_copy(update={"tile_grid_size": grid})
+
+
 @pytest.fixture
 def coco(tiny_prepared: Path) -> dict:
     return PreparedDataset.read(tiny_prepared).coco("train")
@@ -141,6 +145,56 @@ class TestWithoutAugmentation:
         for width, height in [*AZURE_LOSES, *random.integers(1, 3000, (60, 2)).tolist()]:
             size = transform._size(torch.empty(3, height, width, device="meta").new_empty(3, height, width))
             assert network_size((width, height), 600, 1333) == tuple(size[::-1])
+
+
+class TestTiles:
+    """A picture of 200 x 100, cut in two tiles of 114 pixels that overlap by 28; the second starts at 86."""
+
+    def test_the_whole_and_the_tiles_with_objects_are_items(self, tmp_path: Path) -> None:
+        masks = np.zeros((2, 100, 200), np.uint8)
+        masks[0, 10:30, 5:25], masks[1, 50:90, 40:60] = 1, 1
+        dataset = TrainingDataset(one_picture(tmp_path, 200, 100, list(masks)), tiled_settings(100, 200))
+        assert len(dataset) == 2  # nothing is on the tile at the right
+        (_, whole), (picture, target) = dataset
+        assert [t["image_id"].tolist() for t in (whole, target)] == [[7], [7]]
+        assert picture.shape == (3, 100, 114)
+        assert torch.equal(target["masks"], torch.from_numpy(masks[:, :, :114].copy()))
+        assert torch.equal(target["boxes"], whole["boxes"])
+
+    def test_pixels_and_masks_are_those_of_the_part(self, tmp_path: Path) -> None:
+        masks = np.zeros((1, 100, 200), np.uint8)
+        masks[0, 20:60, 120:180] = 1
+        coco = one_picture(tmp_path, 200, 100, list(masks))
+        _, (picture, target) = TrainingDataset(coco, tiled_settings(100, 200))
+        with Image.open(coco["images"][0]["file_name"]) as image:
+            assert torch.equal(picture.permute(1, 2, 0), torch.from_numpy(np.array(image)[:, 86:]))
+        assert torch.equal(target["masks"][0], torch.from_numpy(masks[0, :, 86:].copy()))
+        assert target["boxes"].tolist() == [[34, 20, 94, 60]]
+
+    def test_an_object_with_little_of_it_in_the_tile_is_ignored_there(self, tmp_path: Path) -> None:
+        masks = np.zeros((3, 100, 200), np.uint8)
+        masks[0, 5:25, 10:110] = 1  # 24 of 100 columns are in the tile at the right: learnt as it is there
+        masks[1, 30:50, 10:96] = 1  # 10 of 86: ignored
+        masks[2, 60:80, 150:190] = 1
+        dataset = TrainingDataset(one_picture(tmp_path, 200, 100, list(masks)), tiled_settings(100, 200))
+        picture, target = dataset[2]
+        assert_whole(picture, target)
+        assert target["labels"].tolist() == [1, 3]
+        assert target["boxes"].tolist() == [[0, 5, 24, 25], [64, 60, 104, 80]]
+        assert torch.equal(target["crowds"][0], torch.from_numpy(masks[1, :, 86:].copy()))
+        assert dataset[0][1]["labels"].tolist() == [1, 2, 3]
+
+    def test_augmented_tiles_are_whole_and_depend_on_seed_epoch_and_index(self, coco: dict) -> None:
+        def items() -> list[torch.Tensor]:
+            chosen = tiled_settings(64, 96, "2x2", copy_paste=0.5)
+            dataset = TrainingDataset(coco, chosen, augment=True, seed=2)
+            for item in dataset:
+                assert_whole(*item)
+            return [picture for picture, _ in dataset]
+
+        first, again = items(), items()
+        assert len(first) > len(coco["images"])
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 class TestAugmentation:

@@ -81,7 +81,7 @@ def test_all_problems_at_once_and_nothing_started(folder: Path) -> None:
     path = job_file(
         folder,
         training_data={"type": "mltable", "path": "./no-such-folder"},
-        training_parameters={"model_name": "maskrcnn_resnet19_fpn", "tile_grid_size": "2x2"},
+        training_parameters={"model_name": "maskrcnn_resnet19_fpn", "tile_overlap_ratio": 0.5},
         limits={"max_trials": 5},
     )
     for verb in (["validate", path], ["run", path, "--run-dir", folder / "never"]):
@@ -89,7 +89,7 @@ def test_all_problems_at_once_and_nothing_started(folder: Path) -> None:
         assert done.returncode == 1
         lines = done.stderr.splitlines()
         assert all(line.startswith("error: ") for line in lines)
-        for word in ("no-such-folder", "maskrcnn_resnet19_fpn", "tile_grid_size=2x2"):
+        for word in ("no-such-folder", "maskrcnn_resnet19_fpn", "tile_overlap_ratio=0.5"):
             assert any(word in line for line in lines), word
         assert "Traceback" not in done.stderr
     assert not (folder / "never").exists()

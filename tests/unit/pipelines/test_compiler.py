@@ -100,8 +100,8 @@ def test_pipeline_name(job: ImageInstanceSegmentationJob, display_name: str, exp
 
 
 def test_a_job_that_cannot_run_is_not_compiled(job: ImageInstanceSegmentationJob, tmp_path: Path) -> None:
-    job.set_training_parameters(tile_grid_size="3x2")
-    with pytest.raises(JobError, match="tile_grid_size=3x2 can't be honoured"):
+    job.set_training_parameters(tile_overlap_ratio=0.5)
+    with pytest.raises(JobError, match="tile_overlap_ratio=0.5 has no meaning"):
         compile_job(job, tmp_path / "pipeline.yaml")
     assert list(tmp_path.iterdir()) == []
 

@@ -111,6 +111,7 @@ def whole(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         (STEPS + 2, {}),  # after the first step of the second epoch
         (2, {"optimizer": "sgd", "gradient_accumulation_step": 2, "checkpoint_frequency": 2}),
         (STEPS + 3, {"advanced_settings": {"ema_decay": 0.9, "pretrained_weights": "none"}}),
+        (STEPS + 2, {"tile_grid_size": "2x1"}),  # in the first epoch, which has more steps with tiles
     ],
 )
 def test_stopped_in_the_middle_of_an_epoch(
