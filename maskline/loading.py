@@ -12,7 +12,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from .pictures import open_upright
 
-Sample = tuple[Tensor, dict[str, Tensor]]
+Sample = tuple[Tensor, dict[str, Any]]
+"""A picture and its target: tensors by name, masks perhaps packed."""
 
 
 class PictureDataset(Dataset[Sample]):
@@ -41,7 +42,7 @@ def random_key(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
     """Pictures of different sizes stay a list."""
     return [picture for picture, _ in samples], [target for _, target in samples]
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from .augmentation import View, change_colour, draw_view, whole
 from .loading import PictureDataset, Sample
 from .models import family_of
+from .packed_masks import PackedMasks
 from .picture_cache import MIB, PictureCache
 from .pictures import open_upright
 from .run_lengths import look_up
@@ -36,6 +37,9 @@ class TrainingDataset(PictureDataset):
 
     With a tiling, a tile with objects is an item as the whole picture is, and is treated as a picture of its
     own; masks end where it does.
+
+    In the batches of a loader masks are packed, see `PackedMasks`: so a batch that waits
+    for its step holds no stack of them.
 
     Without augmentation the size is that of `Family.size`. Pictures are decoded at the smallest scale
     that isn't below it. An item depends on seed, epoch and index alone: neither on the process that loads it
@@ -100,6 +104,14 @@ class TrainingDataset(PictureDataset):
                 )
         target["image_id"] = torch.tensor([self.images[index]["id"]])
         return picture, target
+
+    def __getitems__(self, indices: list[int]) -> list[Sample]:
+        """Items as loaders ask for them: masks are packed, one picture's after the other."""
+        found = []
+        for index in indices:
+            picture, target = self[index]
+            found.append((picture, {**target, "masks": PackedMasks.of(target["masks"])}))
+        return found
 
     def _view(self, random: np.random.Generator, index: int) -> View:
         if not self._random_views:

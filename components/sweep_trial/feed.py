@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from maskline.loading import Sample, loader, random_key
 from maskline.settings import TrainingSettings
 from maskline.training_data import TrainingDataset
 
-Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
+Batch = tuple[list[Tensor], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The gradients of a step, in as many parts as memory asks for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,11 +83,11 @@ def parts(batch: Batch, most: int | None) -> list[Batch]:
 
 
 def losses_of(
-    model: nn.Module, pictures: list[Tensor], targets: list[dict[str, Tensor]], precision: Precision
+    model: nn.Module, pictures: list[Tensor], targets: list[dict[str, Any]], precision: Precision
 ) -> dict[str, Tensor]:
     """The mean loss of some pictures, as `train_loss`, and its parts by torchvision's names."""
     device = precision.device
-    on_device = [{name: tensor.to(device) for name, tensor in target.items()} for target in targets]
+    on_device = [{name: part.to(device) for name, part in target.items()} for target in targets]
     with precision.pass_():
         found: dict[str, Tensor] = model([picture.to(device) for picture in pictures], on_device)
     return {LOSS: torch.stack(list(found.values())).sum(), **found}

@@ -15,6 +15,7 @@ from torch.jit._trace import is_tracing
 from torch.nn import functional
 
 from maskline.families import SQUARES, require, side_of, size_of
+from maskline.packed_masks import dense
 from maskline.settings import TrainingSettings
 
 from .family import Found
@@ -156,12 +157,13 @@ def corners(boxes: Tensor) -> Tensor:
 
 def _labels(target: Target, side: int) -> Target:
     """A target as transformers' loss takes it; masks and crowds at the network's size."""
-    height, width = target["masks"].shape[-2:]
+    masks = dense(target["masks"])
+    height, width = masks.shape[-2:]
     boxes = target["boxes"].float() / target["boxes"].new_tensor([width, height] * 2)
     found = {
         "class_labels": target["labels"] - 1,
         "boxes": torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1),
-        "masks": _nearest(target["masks"], side),
+        "masks": _nearest(masks, side),
     }
     crowds = target.get("crowds")
     if crowds is not None and len(crowds):

@@ -20,6 +20,7 @@ from . import (
     startup,
     study_cost,
     training_step,
+    worker_memory,
 )
 from .harness import run
 
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "startup": startup.measure,
     "study_cost": study_cost.measure,
     "training_step": training_step.measure,
+    "worker_memory": worker_memory.measure,
 }
 
 if __name__ == "__main__":
