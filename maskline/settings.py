@@ -105,7 +105,7 @@ class TrainingSettings(BaseModel):
     """Second beta of `adam` and `adamw`."""
     checkpoint_frequency: Count = 1
     """Epochs between checkpoints; the best and the last are kept."""
-    checkpoint_run_id: str | None = None
+    checkpoint_run_id: Annotated[str, Field(min_length=1)] | None = None
     """A run whose best model training starts from: a name or KFP run id below `run_root`, a run directory, or
     a checkpoint file, also at a URI. Classes in common keep what was learnt of them."""
     distributed: bool = True

@@ -153,6 +153,12 @@ def test_enumerations_read_every_spelling(name: str, words: list[str]) -> None:
     assert not any(legal(name, word) for word in ["lion", "poly", "lvis", "yes", "xlarge", "", 1, True])
 
 
+def test_a_run_to_start_from_has_a_name() -> None:
+    assert legal("checkpoint_run_id", "r1")
+    assert legal("checkpoint_run_id", None)
+    assert not legal("checkpoint_run_id", "")
+
+
 def test_numbers_are_repaired_and_truth_values_are_not() -> None:
     settings = TrainingSettings(min_size=600.0, learning_rate="1e-4", early_stopping=1, nesterov="no")
     assert settings.min_size == 600
