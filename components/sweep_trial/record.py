@@ -1,6 +1,7 @@
 """What a training tells of itself while it runs: JSON lines by epoch, and curves for TensorBoard."""
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ class Record:
         self._writer: SummaryWriter | None = None
         if writes and files.metrics.exists():
             kept = files.metrics.read_text(encoding="utf-8").splitlines(keepends=True)[: progress.lines]
-            files.metrics.write_text("".join(kept), encoding="utf-8")
+            shorter = files.metrics.with_name(f".{files.metrics.name}.{os.getpid()}")
+            shorter.write_text("".join(kept), encoding="utf-8")
+            os.replace(shorter, files.metrics)  # a kill just here costs no epoch its line
 
     def step(self, losses: dict[str, float], learning_rate: float, rate: float, waited: float) -> None:
         """Add a point to the curves of the training, by steps of the optimiser.

@@ -85,6 +85,22 @@ def test_what_is_trained_anew_is_told_anew(tmp_path: Path) -> None:
     assert points(files)["validation/score"] == pytest.approx({2: 0.1, 3: 0.3})
 
 
+def test_a_kill_while_the_lines_are_cut_costs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, progress = TrialDirectory(tmp_path), Progress()
+    run(files, progress, 2, {"score": 0.1})
+    before = files.metrics.read_bytes()
+
+    def killed(path: Path, text: str, **_: str) -> None:
+        with path.open("w") as stream:
+            stream.write(text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Record(files, Progress(epoch=2, total=2, lines=1), 10)
+    assert files.metrics.read_bytes() == before
+
+
 def test_long_trainings_have_a_thousand_points(tmp_path: Path) -> None:
     files = TrialDirectory(tmp_path)
     run(files, Progress(), 100, {}, total=50_000)
