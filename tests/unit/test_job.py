@@ -227,6 +227,7 @@ def test_plain_data_survive_json() -> None:
 
 
 def test_the_public_face() -> None:
+    assert all(hasattr(maskline, name) for name in maskline.__all__)  # read when they are asked for
     named = {n for n, v in vars(maskline).items() if not inspect.ismodule(v) and not n.startswith("_")}
     modules = {"automl", "constants", "entities", "sweep"}
     assert set(maskline.__all__) == named | modules | {"__version__"}
