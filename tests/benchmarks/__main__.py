@@ -19,6 +19,7 @@ from . import (
     serving,
     startup,
     study_cost,
+    tiling,
     training_step,
     worker_memory,
 )
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "serving": serving.measure,
     "startup": startup.measure,
     "study_cost": study_cost.measure,
+    "tiling": tiling.measure,
     "training_step": training_step.measure,
     "worker_memory": worker_memory.measure,
 }
