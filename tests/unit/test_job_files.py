@@ -234,7 +234,7 @@ knob_values: dict[str, st.SearchStrategy[Any]] = {
 fixed_values = knob_values | {
     "advanced_settings": st.builds(lambda x: {"metric_score_threshold": x}, fraction),
     "log_validation_loss": st.sampled_from(["enable", "Disable"]),
-    "checkpoint_run_id": words,
+    "checkpoint_run_id": texts,
     "tile_grid_size": st.sampled_from(["3x2", "(3, 2)"]),
 }
 
