@@ -1,15 +1,19 @@
 """Detections on windows of a picture -> detections on the picture, each object once.
 
-1. Detections of two tiles are joined as parts of one object where they have one class, at least one of them
-   reaches a border at which its tile cuts the picture, and their masks agree where both tiles look: IoU there
-   of at least AGREEMENT. Where tiles don't overlap, the pixels on either side of the border are compared.
-   Best agreement first; an object has at most one part a tile. The joined mask is the parts' union, its
-   score the highest of theirs.
-2. What is left is gone through by falling score, as in Azure ML's tiling: a detection is dropped if a kept
+A detection is a piece where it reaches a border at which its tile cuts the picture; else it is intact.
+
+1. A piece is dropped where a share of more than CONTAINED of it lies in an intact detection of its class, in
+   another window, that is at least WITNESS times as sure: that window sees the whole of it. So neighbours
+   that touch at a border are not joined where the picture as a whole tells them apart.
+2. Detections of two tiles are joined as parts of one object where they have one class, at least one of them
+   is a piece, and their masks agree where both tiles look: IoU there of at least AGREEMENT. Where tiles don't
+   overlap, the pixels on either side of the border are compared. Best agreement first; an object has at most
+   one part a tile. The joined mask is the parts' union, its score the highest of theirs.
+3. What is left is gone through by falling score, as in Azure ML's tiling: a detection is dropped if a kept
    one of its class, found in other windows only, has a mask IoU above the threshold with it. Detections that
    one window tells apart stay apart.
-3. What is still cut off by a tile comes last, and is dropped too where a share of more than CONTAINED of it
-   lies in a kept detection: it is a piece of what another window sees whole.
+4. What is still cut off by a tile comes last, and is dropped too where a share of more than CONTAINED of it
+   lies in a kept detection, however unsure that is.
 
 Masks are runs (`column_runs`), so that memory grows with outlines, not with tiles.
 """
@@ -26,6 +30,8 @@ AGREEMENT = 0.5
 """Mask IoU, in the zone that two tiles share, from which detections there are of one object."""
 CONTAINED = 0.5
 """Share of a piece that has to lie in another detection for it to be part of that."""
+WITNESS = 0.5
+"""How sure an intact detection has to be, as a share of a piece's score, to stand for the piece too."""
 REACH = 0.01
 """Share of a tile's side, one pixel at least, by which a mask may miss a border that it is cut off by:
 networks' masks are coarse."""
@@ -83,14 +89,20 @@ class Merger:
             x, y, wide, high = result["bbox"]
             left, top = x + window.left, y + window.top
             box = (left, top, left + wide, top + high)
-            extent = box_of(spans, self._height)
-            self._found.append(
-                _Found(result["category_id"], result["score"], box, spans, extent, frozenset([view]))
+            found = _Found(
+                result["category_id"],
+                result["score"],
+                box,
+                spans,
+                box_of(spans, self._height),
+                frozenset([view]),
             )
+            found.cut = bool(self._sides_reached(found, view))
+            self._found.append(found)
 
     def merged(self) -> list[dict[str, Any]]:
         """Each object once, by falling score: category_id, score, bbox and segmentation on the picture."""
-        kept = self._distinct(self._joined())
+        kept = self._distinct(self._joined(self._unexplained()))
         kept.sort(key=lambda found: -found.score)
         return [
             {
@@ -102,29 +114,45 @@ class Merger:
             for found in kept[: self._most]
         ]
 
-    def _joined(self) -> list[_Found]:
-        """The detections of all windows, with parts on several tiles as one."""
-        group = list(range(len(self._found)))
+    def _unexplained(self) -> list[_Found]:
+        """All detections but the pieces of what another window sees whole."""
+        intact = [found for found in self._found if not found.cut]
+        return [
+            found
+            for found in self._found
+            if not found.cut
+            or not any(
+                other.label == found.label
+                and other.score >= WITNESS * found.score
+                and not other.views & found.views
+                and _touch(other, found)
+                and common(other.spans, found.spans) > CONTAINED * found.area
+                for other in intact
+            )
+        ]
+
+    def _joined(self, found: list[_Found]) -> list[_Found]:
+        """Detections of single windows, with parts on several tiles as one."""
+        group = list(range(len(found)))
         members = {number: {number} for number in group}
-        for _, one, other in sorted(self._agreements(), key=lambda pair: (-pair[0], pair[1:])):
+        views = {number: one.views for number, one in enumerate(found)}
+        for _, one, other in sorted(self._agreements(found), key=lambda pair: (-pair[0], pair[1:])):
             a, b = group[one], group[other]
-            if a == b or self._tiles(members[a]) & self._tiles(members[b]):
+            if a == b or views[a] & views[b]:
                 continue
             members[a] |= members.pop(b)
+            views[a] |= views[b]
             for number in members[a]:
                 group[number] = a
-        return [self._as_one([self._found[n] for n in sorted(numbers)]) for numbers in members.values()]
+        return [self._as_one([found[n] for n in sorted(numbers)]) for numbers in members.values()]
 
-    def _tiles(self, numbers: set[int]) -> frozenset[int]:
-        return frozenset().union(*(self._found[number].views for number in numbers))
-
-    def _agreements(self) -> list[tuple[float, int, int]]:
+    def _agreements(self, found: list[_Found]) -> list[tuple[float, int, int]]:
         """Pairs of detections that are parts of one object, with how well they agree."""
         of: dict[tuple[int, int], list[int]] = {}
-        for number, found in enumerate(self._found):
-            (view,) = found.views
+        for number, one in enumerate(found):
+            (view,) = one.views
             if view:  # 0 is the whole picture, which cuts nothing
-                of.setdefault((found.label, view), []).append(number)
+                of.setdefault((one.label, view), []).append(number)
         pairs = []
         for first, second in combinations(sorted(of), 2):
             if first[0] != second[0]:
@@ -135,20 +163,16 @@ class Merger:
                     (agreement, one, other)
                     for one in of[first]
                     for other in of[second]
-                    if (agreement := self._agreement(one, other, zone)) >= AGREEMENT
+                    if (agreement := self._agreement(found[one], found[other], zone)) >= AGREEMENT
                 ]
         return pairs
 
-    def _agreement(self, one: int, other: int, zone: tuple[Window, Window]) -> float:
+    def _agreement(self, one: _Found, other: _Found, zone: tuple[Window, Window]) -> float:
         """IoU of two detections where both of their tiles look; 0 where neither is cut off."""
         here, there = zone
-        a, b = self._found[one], self._found[other]
-        if not (_meet(a.extent, here) and _meet(b.extent, there)):
+        if not (one.cut or other.cut) or not (_meet(one.extent, here) and _meet(other.extent, there)):
             return 0.0
-        (mine,), (its,) = a.views, b.views
-        if not (self._sides_reached(a, mine) or self._sides_reached(b, its)):
-            return 0.0
-        seen, opposite = cut(a.spans, here, self._height), cut(b.spans, there, self._height)
+        seen, opposite = cut(one.spans, here, self._height), cut(other.spans, there, self._height)
         right, down = there.left - here.left, there.top - here.top
         return iou(seen + (right * self._height + down), opposite)
 
@@ -180,7 +204,7 @@ class Merger:
             not any(_beyond(self.views[other], self.views[view], side) for other in views)
             for part in parts
             for view in part.views
-            for side in (self._sides_reached(part, view) if view else ())
+            for side in self._sides_reached(part, view)
         )
         extent = box_of(spans, self._height)
         return _Found(parts[0].label, score, box, spans, extent, views, cut=open_ends)

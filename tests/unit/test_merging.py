@@ -103,6 +103,43 @@ def test_objects_that_touch_at_a_seam_stay_apart() -> None:
         assert max(iou(answer.mask(index), mask) for index in range(2)) == 1
 
 
+NEIGHBOURS = [rectangle(180, 100, 300, 180), rectangle(300, 100, 420, 180)]
+"""Two objects of one class that touch where tiles of a 2x1 grid without overlap end."""
+
+
+def test_the_whole_picture_tells_neighbours_apart_that_touch_where_tiles_end() -> None:
+    detector = Perfect(NEIGHBOURS, tiles_only=False)
+    answer = maskline.tiled(detector, detector.picture, Tiling(2, 1, 0))
+    assert len(answer) == 2
+    for mask in NEIGHBOURS:
+        assert max(iou(answer.mask(index), mask) for index in range(2)) == 1
+
+
+def test_without_overlap_tiles_alone_can_not_tell_such_neighbours_apart() -> None:
+    detector = Perfect(NEIGHBOURS)
+    answer = maskline.tiled(detector, detector.picture, Tiling(2, 1, 0))
+    assert len(answer) == 1
+    assert iou(answer.mask(0), NEIGHBOURS[0] | NEIGHBOURS[1]) == 1
+
+
+@pytest.mark.parametrize(("sure", "number"), [(0.5, 1), (0.1, 2)])
+def test_an_intact_detection_stands_for_a_piece_if_it_is_half_as_sure(sure: float, number: int) -> None:
+    # The tiles' parts reach beyond what the whole picture shows; joined they are less than a quarter of it.
+    whole, parts = rectangle(20, 20, 580, 220), rectangle(200, 150, 400, 250)
+
+    def detector(view: NDArray[np.uint8]) -> Detections:
+        height, width = view.shape[:2]
+        if width == WIDTH:
+            return found([whole], [1], [sure], (width, height))
+        mask = parts[:, :width] if view[0, 0, 0] == 0 else parts[:, width:]
+        return found([mask], [1], [0.9], (width, height))
+
+    picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    picture[:, 300:] = 1
+    answer = maskline.tiled(detector, picture, Tiling(2, 1, 0))
+    assert answer.scores.tolist() == pytest.approx([sure] if number == 1 else [0.9, sure])
+
+
 def test_classes_are_never_joined() -> None:
     detector = Perfect([rectangle(100, 50, 500, 90)])
     labels = iter([1, 2])
