@@ -1,7 +1,7 @@
 """Predictions on disk, written while they come: one class for each form."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -13,9 +13,6 @@ from .answers import line
 from .detections import Detections
 from .errors import DataError
 from .inference import files_of
-
-Write = Callable[[str, Path, Detections], None]
-"""Takes the answer on one picture: its name, its file, what was found."""
 
 
 @dataclass(frozen=True)

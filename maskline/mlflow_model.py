@@ -15,7 +15,6 @@ from .inference import predict
 from .onnx_model import OnnxModel
 
 COLUMN = "image"
-LIMITS = ("score_threshold", "max_detections", "mask_threshold")
 
 
 class PyfuncModel:

@@ -26,7 +26,6 @@ _NEAR = 1e-5
 """A value this near to the threshold is computed in full. Rounding is below 1e-6."""
 
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 

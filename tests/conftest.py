@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from maskline.annotations import mask_to_rings
@@ -22,6 +23,10 @@ transformations:
   - convert_column_types:
       - {columns: image_url, column_type: stream_info}
 """
+
+# Drawn examples are the same in each run; `pytest --hypothesis-profile=default` draws others.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

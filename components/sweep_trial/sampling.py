@@ -34,8 +34,6 @@ SPACE = "search_space"
 """Optuna's name for the choice of the sub-space, where there are several."""
 Point = Mapping[str, Any]
 """Values by Optuna's names; see `parameter_name`."""
-SOBOL_MOST = 2**30
-"""Torch's sequence has no more points than this."""
 
 
 def parameter_name(spaces: Sequence[SearchSpace], index: int, name: str) -> str:

@@ -52,9 +52,7 @@ def kept_logs(connection: Connection, run_id: str, stage: str | None) -> Iterato
     except MissingError:
         return  # it has made no artifact yet
     except StorageError as error:
-        raise ClusterError(
-            f"the pods of run {run_id} are gone, and their logs can't be had: {error}"
-        ) from None
+        raise _out_of_reach(run_id, error) from None
 
 
 def kept_trial(connection: Connection, run_id: str, trial: int) -> Log | None:
@@ -67,9 +65,7 @@ def kept_trial(connection: Connection, run_id: str, trial: int) -> Log | None:
     except MissingError:
         return None
     except StorageError as error:
-        raise ClusterError(
-            f"the pods of run {run_id} are gone, and their logs can't be had: {error}"
-        ) from None
+        raise _out_of_reach(run_id, error) from None
     return Log(f"trial-{trial}", "sweep_trial", text, True)
 
 
