@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,13 +147,24 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_prepared: Path) 
 @pytest.fixture(scope="session")
 def onnx_file(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That model as an ONNX file."""
+    return _exported(model_folder, tmp_path_factory.mktemp("graph") / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def tiled_file(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as if it had been trained with a grid of 2x1 tiles that overlap by a tenth."""
+    path = tmp_path_factory.mktemp("tiled") / "model.onnx"
+    return _exported(model_folder, path, tile_grid_size="(2, 1)", tile_overlap_ratio=0.1)
+
+
+def _exported(model_folder: Path, path: Path, **more: object) -> Path:
     import onnx
 
     from maskline import checkpoint
     from maskline.components.onnx_export.export import export, finished
 
-    path = tmp_path_factory.mktemp("graph") / "model.onnx"
     detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    described = replace(described, settings={**described.settings, **more})
     onnx.save(finished(export(detector, described), described), path)
     return path
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,17 +202,8 @@ def test_the_package_loads_what_is_asked_for() -> None:
         _ = maskline.absent  # type: ignore[attr-defined]
 
 
-def test_a_file_tells_its_tiling_and_is_asked_by_it(
-    model_folder: Path, drawn_pictures: list[Path], tmp_path: Path
-) -> None:
-    from maskline import checkpoint
-    from maskline.components.onnx_export.export import export, finished
-
-    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
-    grid = {"tile_grid_size": "(2, 1)", "tile_overlap_ratio": 0.1}
-    described = replace(described, settings={**described.settings, **grid})
-    onnx.save(finished(export(detector, described), described), tmp_path / "model.onnx")
-    model, pixels = OnnxModel(tmp_path), np.asarray(Image.open(drawn_pictures[3]))
+def test_a_file_tells_its_tiling_and_is_asked_by_it(tiled_file: Path, drawn_pictures: list[Path]) -> None:
+    model, pixels = OnnxModel(tiled_file), np.asarray(Image.open(drawn_pictures[3]))
     assert model.tiling == Tiling(2, 1, 0.1, 0.25)
     (answer,) = maskline.predict(model, pixels)
     expected = maskline.tiled(model.whole, pixels, Tiling(2, 1, 0.1), most=20)

@@ -24,6 +24,9 @@ from PIL import Image
 
 from maskline import answers, rle
 from maskline.inference import predict
+from maskline.onnx_model import OnnxModel
+from maskline.tile_answers import tiled
+from maskline.tiling import Tiling
 
 BROKEN = (
     "truncated.jpg", "truncated.png", "bad_crc.png", "empty.jpg", "html_as.jpg",
@@ -148,6 +151,32 @@ def test_protocol_v2_is_spoken(client: httpx.Client, onnx_file: Path, drawn_pict
     )
     (scores,) = as_pixels.json()["outputs"]
     np.testing.assert_allclose(scores["data"], expected.detections.scores, atol=1e-5)
+
+
+def test_a_model_with_a_grid_is_served_with_its_tiles(tiled_file: Path, drawn_pictures: list[Path]) -> None:
+    model, file = OnnxModel(tiled_file, threads=1), drawn_pictures[3]
+    pixels = np.asarray(Image.open(file))
+    expected = tiled(model.whole, pixels, Tiling(2, 1, 0.1), most=20)
+    assert len(expected) != len(model.whole(pixels))
+    data = base64.b64encode(file.read_bytes()).decode()
+    server = Server(tiled_file)
+    try:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            score = client.post("/score", json=asked(file.read_bytes())).json()
+            few = client.post("/score", json=asked(file.read_bytes(), params={"max_detections": 1})).json()
+            infer = client.post("/v2/models/maskline/infer", json=tensor("BYTES", [1], [data])).json()
+    finally:
+        server.end()
+    assert [box["label"] for box in score[0]["boxes"]] == expected.names
+    np.testing.assert_allclose([box["score"] for box in score[0]["boxes"]], expected.scores, atol=1e-5)
+    assert len(few[0]["boxes"]) == 1
+    outputs = {one["name"]: one["data"] for one in infer["outputs"]}
+    np.testing.assert_allclose(np.reshape(outputs["boxes"], (-1, 4)), expected.boxes, atol=1e-3)
+    assert [json.loads(mask)["size"] for mask in outputs["masks"]] == [[240, 320]] * len(expected)
+    assert all(
+        (rle.decode(json.loads(mask)) != expected.mask(place)).sum() <= 2
+        for place, mask in enumerate(outputs["masks"])
+    )
 
 
 def test_what_it_cannot_take_is_refused_with_the_reason(

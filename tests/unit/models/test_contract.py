@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 
-from maskline import checkpoint
+from maskline import checkpoint, rle
 from maskline.checkpoint import Checkpoint
+from maskline.loading import collate
 from maskline.models import MODELS, build_model, family_of
+from maskline.prediction import predict
 from maskline.settings import complete
+from maskline.training_data import TrainingDataset
 
 SIDE = 96
 QUICK = ("maskrcnn_resnet18_fpn_light", "rfdetr_seg")  # the others cost some ten times as much: -m slow
@@ -109,6 +113,27 @@ def test_thresholds_limit_the_answers(name: str) -> None:
     assert 0 < len(few["scores"]) <= 3
     assert not len(none["scores"])
     assert none["masks"].shape == (0, 1, SIDE, SIDE)
+
+
+def test_tiles_are_trained_on_and_predicted_on(name: str, tmp_path: Path) -> None:
+    model, chosen = built(name, tile_grid_size="2x2", box_detections_per_image=9, number_of_workers=0)
+    pixels = torch.full((60, 90, 3), 40, dtype=torch.uint8).numpy()
+    pixels[5:22, 5:60] = 220
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    instance = {"category_id": 1, "bbox": [5, 5, 55, 17], "segmentation": rle.encode(pixels[..., 0] > 99)}
+    image = {"id": 1, "file_name": str(tmp_path / "a.png"), "width": 90, "height": 60}
+    coco = {"images": [image], "annotations": [{"id": 1, "image_id": 1, **instance}]}
+    data = TrainingDataset(coco, complete(chosen))
+    assert len(data) == 3  # the whole, and the two tiles above
+    sum(model.train()(*collate([data[index] for index in range(3)])).values()).backward()
+    torch.optim.SGD((p for p in model.parameters() if p.grad is not None), lr=1e-3).step()
+    shown = []
+    model.register_forward_pre_hook(lambda _, views: shown.extend(view.shape[:0:-1] for view in views[0]))
+    found = predict(model, coco, complete(chosen), device=torch.device("cpu"))
+    assert shown == [(90, 60), *[(51, 34)] * 4]
+    assert 0 < len(found) <= 9
+    assert all(one["segmentation"]["size"] == [60, 90] for one in found)
+    assert all(x > -1 and y > -1 and x + w < 91 and y + h < 61 for x, y, w, h in (o["bbox"] for o in found))
 
 
 def test_frozen_stages_stay_as_they_are(name: str) -> None:

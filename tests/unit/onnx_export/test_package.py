@@ -13,11 +13,14 @@ import yaml
 from PIL import Image
 
 from maskline import checkpoint
+from maskline.answers import azure
 from maskline.components.onnx_export.deliver import deliver
 from maskline.errors import DataError
 from maskline.inference import predict
-from maskline.mlflow_model import PyfuncModel
+from maskline.mlflow_model import PyfuncModel, _load_pyfunc
 from maskline.onnx_model import OnnxModel
+from maskline.tile_answers import tiled
+from maskline.tiling import Tiling
 
 FILES = {
     "model.onnx", "parity.json", "checkpoint.safetensors", "labels.json", "settings.json", "metrics.json",
@@ -126,6 +129,15 @@ def test_mlflow_answers_azures_requests(best_model: Path, drawn_pictures: list[P
     few = loaded.predict(frame, params={"max_detections": 1})
     assert [len(answer["boxes"]) for answer in few] == [min(1, len(a["boxes"])) for a in answers]
     assert "maskline.prediction" not in set(sys.modules) - before
+
+
+def test_mlflow_looks_at_the_tiles_too(tiled_file: Path, drawn_pictures: list[Path]) -> None:
+    model, file = OnnxModel(tiled_file), drawn_pictures[3]
+    pixels = np.asarray(Image.open(file))
+    expected = azure(tiled(model.whole, pixels, Tiling(2, 1, 0.1), most=20))
+    request = {"input_data": {"columns": ["image"], "data": [base64.b64encode(file.read_bytes()).decode()]}}
+    assert _load_pyfunc(str(tiled_file)).predict(request) == [expected]
+    assert len(expected["boxes"]) != len(model.whole(pixels))
 
 
 def test_mlflow_s_files_name_this_version(best_model: Path) -> None:
