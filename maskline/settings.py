@@ -104,7 +104,7 @@ class TrainingSettings(BaseModel):
     beta2: Fraction = 0.999
     """Second beta of `adam` and `adamw`."""
     checkpoint_frequency: Count = 1
-    """Epochs between checkpoints; the best and the last are kept."""
+    """Epochs between checkpoints; the best and the last are kept. One is kept every ten minutes besides."""
     checkpoint_run_id: Annotated[str, Field(min_length=1)] | None = None
     """A run whose best model training starts from: a name or KFP run id below `run_root`, a run directory, or
     a checkpoint file, also at a URI. Classes in common keep what was learnt of them."""

@@ -87,4 +87,5 @@ class Child:
                 self._last.append(line.strip())
             with contextlib.suppress(OSError), self._files.log.open("a", encoding="utf-8") as log:
                 log.write(line)
-            sys.stdout.write(line)
+            with contextlib.suppress(OSError):  # in a pod that ends, nobody reads it any more
+                sys.stdout.write(line)

@@ -5,6 +5,7 @@ waiting one once; what a process that dies in between leaves is seen, and put ri
 """
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -29,18 +30,21 @@ class Times:
         beat: between a trial's signs of life.
         overdue: of silence after which a slot that has nothing else to do waits for what becomes of it.
         lost: of silence after which a trial is lost. Clocks may differ by a good part of it.
+        leaving: after which a trial is lost whose slot was told to go: what Kubernetes gives a pod to end,
+            and what clocks may differ by.
         fence: that a slot leaves to a supervisor that was taken for lost and isn't, to end its process.
         look: between two looks.
     """
 
-    beat: float = 60.0
-    overdue: float = 180.0
-    lost: float = 600.0
+    beat: float = 30.0
+    overdue: float = 90.0
+    lost: float = 300.0
+    leaving: float = 90.0
     fence: float = 5.0
     look: float = 1.0
 
 
-_OWN = (noun.OWNER, noun.SEEN, noun.DEVICE, noun.HANDED_OVER, noun.ENDED)
+_OWN = (noun.OWNER, noun.SEEN, noun.DEVICE, noun.LEAVING, noun.HANDED_OVER, noun.ENDED)
 """What is told of a process, and not of the trial that outlives it."""
 
 
@@ -75,7 +79,7 @@ def claim(
             trial = study.ask()
             if _legitimate(study, trial, limit):
                 return trial
-        elif any(_silence(t) > times.overdue for t in trials if t.state == TrialState.RUNNING):
+        elif any(_doubtful(t, times) for t in trials if t.state == TrialState.RUNNING):
             time.sleep(times.look)
         else:
             break
@@ -90,11 +94,25 @@ def reclaim(study: optuna.Study, deaths: int, times: Times) -> list[int]:
     """
     ended = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _gone(trial.user_attrs.get(noun.OWNER, "")) and _silence(trial) <= times.lost:
+        if not _lost(trial, times):
             continue
-        if give_up(study, trial, **_death(trial, deaths)):
+        # A pod that had to go is nothing that the trial has done.
+        if give_up(study, trial, **({} if noun.LEAVING in trial.user_attrs else _death(trial, deaths))):
             ended.append(trial.number)
     return ended
+
+
+def _lost(trial: FrozenTrial, times: Times) -> bool:
+    """Whether nobody supervises a trial any more that runs."""
+    leaving = float(trial.user_attrs.get(noun.LEAVING, math.inf))
+    if _gone(trial.user_attrs.get(noun.OWNER, "")):
+        return True
+    return _silence(trial) > times.lost or time.time() - leaving > times.leaving
+
+
+def _doubtful(trial: FrozenTrial, times: Times) -> bool:
+    """Whether it is soon to be known if a trial that runs is lost."""
+    return noun.LEAVING in trial.user_attrs or _silence(trial) > times.overdue
 
 
 def give_up(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes: object) -> bool:

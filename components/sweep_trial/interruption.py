@@ -35,8 +35,8 @@ class Interruption:
         return self
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-        if not self._held:
+        again, self._asked = self._asked, True
+        if not self._held and not again:  # the checkpoint that it keeps now is not to be broken off
             raise Stopped
 
     @property

@@ -4,6 +4,7 @@ All talk with the storage is in a thread of its own, so that training goes on wh
 training process's metrics file is the buffer: what was not delivered is still in it.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -53,6 +54,14 @@ class Reporter(threading.Thread):
     def seconds(self) -> float:
         """Spent on the trial so far, by former supervisors too."""
         return round(self._before + time.monotonic() - self._began, 1)
+
+    def leave(self) -> None:
+        """Say that this process has to go, and may not come to say more; without waiting for the storage."""
+        threading.Thread(target=self._say_leaving, daemon=True).start()
+
+    def _say_leaving(self) -> None:
+        with contextlib.suppress(*AWAY):  # its silence will tell
+            self._guarded(lambda: self._trial.set_user_attr(noun.LEAVING, time.time()))
 
     def run(self) -> None:
         """Deliver until the trial ends, is lost, or another thread calls `finish`."""

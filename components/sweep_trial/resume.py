@@ -6,6 +6,7 @@ the numbers below.
 """
 
 import os
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from maskline.faults import patiently
 
 from .copies import is_owned
 
+KEEP_SECONDS = 600.0
+"""After how long a training keeps a checkpoint within an epoch too: what is killed loses no more."""
 PATIENCE_SECONDS = 1800.0
 """How long the end of a training waits for a store that is away."""
 
@@ -108,6 +111,12 @@ class Shelf:
         self._copies = copies
         self._copied: dict[Path, int] = {}
         self._writes = writes
+        self._kept = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint is old, or, where there is none, the training."""
+        return time.monotonic() - self._kept >= KEEP_SECONDS
 
     def best(self, judged: nn.Module, epoch: int, metrics: dict[str, Any]) -> None:
         """Write the model that was judged as the best so far; `metrics` hold its `score`."""
@@ -136,6 +145,7 @@ class Shelf:
         if progress.over:
             self._files.previous.unlink(missing_ok=True)
         self._copy(progress.over)
+        self._kept = time.monotonic()
 
     def _copy(self, over: bool) -> None:
         """Keep the files at the URI too, `last` after those that belong to it."""

@@ -9,10 +9,14 @@ its settings, data or code fail    failed, with the reason
 it is killed                       started again, from its checkpoint; failed after max_process_deaths
 the policy ends it                 terminated; keeps its best checkpoint and score
 time is over                       complete with what it has; failed if it was never evaluated
-the slot gets SIGTERM              interrupted; a later slot continues it from its checkpoint (in a pod, KFP's
-                                   launcher passes no signal on: there the slot is lost)
+the slot gets SIGTERM              interrupted; a later slot continues it from its checkpoint
 the slot is lost                   the same, once its signs of life are missed
 another slot took it for lost      is the other slot's
+
+In a pod of KFP, the slot gets the pod's SIGTERM, and a second at most: KFP's launcher dies of the signal,
+and Argo's emissary, process 1, which looks once a second, ends when it sees that. The slot therefore tells
+the study at once that it has to go, and not only when the training has kept a checkpoint: the trial is
+another slot's soon after, from the checkpoint before if there was no time for one.
 """
 
 import json
@@ -277,6 +281,7 @@ def _watch(slot: Slot, child: Child, reporter: Reporter, copies: Copies, spec: T
             child.kill()  # at once: another process trains this trial already
             return "lost"
         if slot.leave.is_set():
+            reporter.leave()
             child.end()
             return "evicted"
         if reporter.verdict:

@@ -111,6 +111,9 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
                     progress.add(losses, step.pictures, taken, step.waited)
                     progress.most = gradients.most
                     record.step(losses, learning_rate, step.pictures / taken, step.waited / taken)
+                    if shelf.due:
+                        shelf.keep(progress)
+                        progress.seconds += watch.lap()
                 if late:
                     break
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-STALE_SECONDS = 600.0
-"""Silence after which a trial counts as lost; a trial gives a sign of life every minute."""
+STALE_SECONDS = 300.0
+"""Silence after which a trial counts as lost; a trial gives a sign of life every half minute."""
 TERMINAL = ("Completed", "Failed", "Canceled")
 _BY_KFP = {
     "SUCCEEDED": "Completed",

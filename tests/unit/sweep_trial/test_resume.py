@@ -214,6 +214,39 @@ def test_killed_while_it_writes_a_checkpoint(
     assert_equal(files, expected)
 
 
+class Struck(After):
+    """Kills its process instead."""
+
+    @property
+    def asked(self) -> bool:
+        if super().asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+
+@pytest.mark.usefixtures("judged")
+@pytest.mark.parametrize("steps", [1, STEPS - 1])
+def test_killed_in_the_middle_of_a_long_epoch(
+    steps: int,
+    whole: Callable[..., TrialDirectory],
+    tiny_prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is saved when it dies; what was saved before is of the same epoch."""
+    expected = whole()
+    spec = spec_of(tiny_prepared, tmp_path)
+    with monkeypatch.context() as always:
+        always.setattr(resume, "KEEP_SECONDS", 0.0)
+        process = child(lambda: train(spec, Struck(steps)))
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    train(spec)
+    assert f"epoch 1, {steps} steps of it done" in capsys.readouterr().out
+    assert_equal(TrialDirectory(tmp_path), expected)
+
+
 @pytest.mark.usefixtures("judged")
 def test_sigterm_ends_the_process_with_143(
     whole: Callable[..., TrialDirectory], tiny_prepared: Path, tmp_path: Path
