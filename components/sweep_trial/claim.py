@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,6 @@ class Times:
 
     Attributes:
         beat: between a trial's signs of life.
-        overdue: of silence after which a slot that has nothing else to do waits for what becomes of it.
         lost: of silence after which a trial is lost. Clocks may differ by a good part of it.
         leaving: after which a trial is lost whose slot was told to go: what Kubernetes gives a pod to end,
             and what clocks may differ by.
@@ -37,7 +36,6 @@ class Times:
     """
 
     beat: float = 30.0
-    overdue: float = 90.0
     lost: float = 300.0
     leaving: float = 90.0
     fence: float = 5.0
@@ -70,16 +68,17 @@ def claim(
     Returns:
         A trial that nobody else runs, with its number set; None when there is nothing to do.
     """
+    signs: dict[int, object] = {}
     while open_():
         reclaim(study, deaths, times)
         _continue_interrupted(study, limit)
         trials = study.get_trials(deepcopy=False)
-        waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if waiting or (new and noun.started_trials(trials) < limit):
+        left = noun.started_trials(trials) < limit
+        if any(trial.state == TrialState.WAITING for trial in trials) or (new and left):
             trial = study.ask()
             if _legitimate(study, trial, limit):
                 return trial
-        elif any(_doubtful(t, times) for t in trials if t.state == TrialState.RUNNING):
+        elif not left and _doubtful(trials, signs):
             time.sleep(times.look)
         else:
             break
@@ -110,9 +109,23 @@ def _lost(trial: FrozenTrial, times: Times) -> bool:
     return _silence(trial) > times.lost or time.time() - leaving > times.leaving
 
 
-def _doubtful(trial: FrozenTrial, times: Times) -> bool:
-    """Whether it is soon to be known if a trial that runs is lost."""
-    return noun.LEAVING in trial.user_attrs or _silence(trial) > times.overdue
+def _doubtful(trials: Sequence[FrozenTrial], signs: dict[int, object]) -> list[int]:
+    """Trials that may be lost: elsewhere, and without a sign of life since this was first asked.
+
+    A slot that has nothing else to do waits for it, since it may be the last; all others wait for them too.
+
+    Args:
+        trials: all of Optuna's.
+        signs: the last sign of each when this was first asked; filled here.
+    """
+    found = []
+    for trial in trials:
+        known = trial.user_attrs
+        if trial.state == TrialState.RUNNING and _here(known.get(noun.OWNER, "")) is None:
+            last = known.get(noun.SEEN)
+            if signs.setdefault(trial.number, last) == last or noun.LEAVING in known:
+                found.append(trial.number)
+    return found
 
 
 def give_up(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes: object) -> bool:

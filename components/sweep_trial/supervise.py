@@ -12,11 +12,6 @@ time is over                       complete with what it has; failed if it was n
 the slot gets SIGTERM              interrupted; a later slot continues it from its checkpoint
 the slot is lost                   the same, once its signs of life are missed
 another slot took it for lost      is the other slot's
-
-In a pod of KFP, the slot gets the pod's SIGTERM, and a second at most: KFP's launcher dies of the signal,
-and Argo's emissary, process 1, which looks once a second, ends when it sees that. The slot therefore tells
-the study at once that it has to go, and not only when the training has kept a checkpoint: the trial is
-another slot's soon after, from the checkpoint before if there was no time for one.
 """
 
 import json

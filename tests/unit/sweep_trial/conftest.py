@@ -30,7 +30,7 @@ from maskline.study_storage import STUDY_URL
 from maskline.sweep import Uniform
 
 FAKE = Path(__file__).with_name("fake_training.py")
-QUICK = Times(beat=0.3, overdue=0.9, lost=2.0, fence=0.5, look=0.03)
+QUICK = Times(beat=0.3, lost=2.0, fence=0.5, look=0.03)
 FORK = multiprocessing.get_context("fork")
 
 

@@ -174,7 +174,7 @@ def test_clocks_may_differ_by_a_minute(slots, slow, skew: int, monkeypatch: pyte
 
 
 def test_a_slot_waits_for_what_becomes_of_a_silent_trial(slots, slow) -> None:
-    """Nothing new is left to do, and a trial has been silent for too long to be trusted."""
+    """Nothing new is left to do, and nobody knows whether the trial that runs elsewhere still does."""
     slots.job.set_limits(max_trials=1)
     slot = slots.start()
     slots.wait(lambda: slots.epochs() >= 1)
@@ -182,11 +182,26 @@ def test_a_slot_waits_for_what_becomes_of_a_silent_trial(slots, slow) -> None:
     slot.join()
     opened = slots.study()
     opened._storage.set_trial_user_attr(opened.trials[0]._trial_id, study.OWNER, "another machine[1]:1:1")
-    time.sleep(1.0)
     began = time.monotonic()
     assert slots.once().state == "complete"
     assert time.monotonic() - began > 0.5
     is_whole(slots, deaths=1)
+
+
+def test_a_slot_waits_no_longer_than_for_a_sign_of_life(slots, slow) -> None:
+    slots.job.set_limits(max_trials=1)
+    slots.job.set_training_parameters(number_of_epochs=200)
+
+    def elsewhere() -> None:
+        claim._machine = lambda: "another machine[1]"
+
+    slot = slots.start(elsewhere)
+    slots.wait(lambda: slots.epochs() >= 1)
+    assert slots.once() is None
+    assert slot.is_alive()
+    os.kill(slot.pid, signal.SIGTERM)
+    assert slots.outcome(slot).state == "waiting"
+    assert slots.trials()[0].deaths == 0
 
 
 def test_the_policy_ends_a_trial_that_keeps_its_best(slots, slow) -> None:

@@ -97,7 +97,7 @@ def test_a_training_that_does_not_is_taken_over_soon_and_has_lost_no_life(
     assert slots.training() == 0  # what was left of it went with process 1
     slots.job.set_limits(max_process_deaths=1)
     done = slots.epochs()
-    patient = Times(beat=0.3, overdue=500.0, lost=1000.0, leaving=2.0, fence=0.1, look=0.03)
+    patient = Times(beat=0.3, lost=1000.0, leaving=2.0, fence=0.1, look=0.03)
     monkeypatch.setattr(supervise, "TIMES", patient)
     monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0")
     record = slots.once()
