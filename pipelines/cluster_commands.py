@@ -255,10 +255,9 @@ def doctor(
         if as_json:
             _say(json.dumps({k: v for k, v in vars(finding).items() if k != "vital"}))
         else:
-            remedy = f"; {finding.remedy}" if finding.remedy else ""
-            _say(f"{finding.outcome:<8}{finding.check}: {finding.said}{remedy}")
+            _say(f"{finding.outcome:<8}{finding.line}")
     if failed:
-        raise ClusterError(f"{failed} checks failed")
+        raise ClusterError(f"{failed} check{'s' if failed > 1 else ''} failed")
 
 
 @schedule.command("create", epilog="Example: `maskline schedule create job.yaml --cron '0 3 * * 1'`")

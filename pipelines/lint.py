@@ -4,6 +4,7 @@ Each rule stands for something that was seen: data replaced in silence, a run th
 pipeline that runs in the cluster and not locally.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,9 +31,17 @@ def _parameters(ir: Spec) -> Iterator[str]:
     for name, definition in parameters.items():
         if definition.get("isOptional") and "defaultValue" not in definition:
             yield f"parameter {name} defaults to None, which kfp.local refuses; give it a default value"
-        size = len(str(definition.get("defaultValue", "")).encode())
-        if size > LARGEST_PARAMETER:
-            yield f"parameter {name} has {size} bytes, more than {LARGEST_PARAMETER}; shorten the job"
+        yield from lint_value(name, definition.get("defaultValue", ""))
+
+
+def lint_value(name: str, value: Any) -> Iterator[str]:
+    """Findings on the value of a pipeline's parameter."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if "{{" in text:
+        yield f"parameter {name} holds {{{{, which KFP takes for a placeholder of its own; leave it out"
+    size = len(text.encode())
+    if size > LARGEST_PARAMETER:
+        yield f"parameter {name} has {size} bytes, more than {LARGEST_PARAMETER}; shorten it"
 
 
 def _tasks(ir: Spec, dag_name: str, dag: Spec) -> Iterator[str]:

@@ -185,11 +185,12 @@ class Connection:
             )
         if status == 403:
             return (
-                f"{what}: namespace {self.namespace} doesn't let you ({reason}); ask its owner for access, "
-                "or correct kubeflow.namespace"
+                f"{what}: you have no rights in namespace {self.namespace} ({reason}); ask its owner for "
+                "access, or correct kubeflow.namespace"
             )
         if status == 404:
-            return f"{what} is not there ({reason}); `maskline status` lists what is"
+            command = "maskline schedule list" if what.startswith("schedule") else "maskline status"
+            return f"{what} is not there ({reason}); `{command}` lists what is"
         remedy = (
             "try again, and read the log of ml-pipeline if it stays so" if status >= 500 else "correct it"
         )

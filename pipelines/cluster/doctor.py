@@ -50,6 +50,12 @@ class Finding:
     remedy: str = ""
     vital: bool = False
 
+    @property
+    def line(self) -> str:
+        """All of it but the outcome; what was found may name the check already."""
+        found = self.said if self.said.startswith(self.check) else f"{self.check}: {self.said}"
+        return f"{found}; {self.remedy}" if self.remedy else found
+
 
 class Doctor:
     """Looks at a cluster.
@@ -119,7 +125,7 @@ class Doctor:
             list_runs = connection.runs.run_service_list_runs
             connection.ask("runs", list_runs, namespace=self.namespace, page_size=1)
         except ClusterError as error:
-            said, _, remedy = str(error).partition("; ")
+            said, _, remedy = str(error).removeprefix("runs: ").partition("; ")
             yield Finding("namespace", "fail", said, remedy, vital=True)
         else:
             yield Finding("namespace", "pass", f"runs of {self.namespace} can be listed")
@@ -189,7 +195,9 @@ class Doctor:
                 else "no accelerator"
             )
             if fitting:
-                yield Finding(f"compute {name}", "pass", f"{len(fitting)} nodes can take a trial ({asked})")
+                yield Finding(
+                    f"compute {name}", "pass", f"nodes that can take a trial ({asked}): {len(fitting)}"
+                )
             elif found := labelled(nodes, compute):
                 why = why_not(found[0], compute)
                 remedy = "correct the compute's tolerations or sizes"
@@ -335,7 +343,9 @@ class Doctor:
         if not url:
             read = self.connection.core.read_namespaced_secret
             secret = self._read(f"secret {study.secret}", read, study.secret)
-            url = base64.b64decode(((secret.data if secret else None) or {}).get(study.key, "")).decode()
+            if study.key not in ((secret and secret.data) or {}):
+                return  # the secrets are looked at
+            url = base64.b64decode(secret.data[study.key]).decode()
         parts = urlsplit(url)
         if not parts.hostname or not parts.scheme.startswith("postgres"):
             remedy = "write postgresql://user:password@host/database into it"
@@ -366,7 +376,7 @@ def _readable(path: str) -> Finding:
     try:
         there = storage.exists(path)
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split()).removeprefix(f"{path} can't be read: ")[:160]
         remedy = "stages have the cluster file's secrets, and may still"
         return Finding("data", "unknown", f"{path} can't be read from here: {reason}", remedy)
     if there:
@@ -383,7 +393,7 @@ def require(connection: Connection, job: ImageInstanceSegmentationJob, placing: 
     """
     found = [f for f in Doctor(connection, job, placing).vital() if f.outcome == "fail" and f.vital]
     if found:
-        raise ClusterError([f"{f.check}: {f.said}; {f.remedy}" for f in found])
+        raise ClusterError([finding.line for finding in found])
 
 
 def _dotted(version: tuple[int, ...]) -> str:

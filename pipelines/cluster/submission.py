@@ -53,6 +53,7 @@ def prepare(
     import yaml
 
     from ..compiler import compile_job, outside, pipeline_name
+    from ..lint import lint_value
 
     given = dict(parameters or {})
     if "run_root" in given:
@@ -69,6 +70,8 @@ def prepare(
     legal = pipeline["root"]["inputDefinitions"]["parameters"]
     if wrong := [name for name in given if name not in legal]:
         raise JobError([f"parameter {name} is not legal; {nearest_name(name, legal)}" for name in wrong])
+    if findings := [finding for name, value in given.items() for finding in lint_value(name, value)]:
+        raise JobError(findings)
     name = job.display_name or job.name or f"{pipeline_name(job)}-{time.strftime('%Y%m%d-%H%M%S')}"
     both = {"pipeline_spec": pipeline, "platform_spec": platform}
     return Prepared(both, given, name, job.experiment_name or EXPERIMENT)

@@ -121,6 +121,15 @@ def test_a_parameter_that_is_too_long(findings: Callable[..., list[str]]) -> Non
     assert "parameter text has 100001 bytes" in finding
 
 
+def test_a_parameter_with_what_argo_would_fill_in(findings: Callable[..., list[str]]) -> None:
+    def pipeline(text: str = "s3://bucket/{{workflow.name}}", other: str = "{a} }}") -> None:
+        make(text=text)
+        make(text=other)
+
+    (finding,) = findings(pipeline)
+    assert finding.startswith("parameter text holds {{, which KFP takes for a placeholder")
+
+
 def test_a_parameter_that_only_resources_in_a_loop_use(findings: Callable[..., list[str]]) -> None:
     def pipeline(gpus: int = 1) -> None:
         with dsl.ParallelFor(items=[0, 1]) as item:

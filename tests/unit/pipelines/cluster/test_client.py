@@ -87,9 +87,14 @@ class TestSubmit:
             maskline.Client(cluster_file()).submit(job, {"run_root": "/elsewhere"})
         assert len(kfp.runs) == 1
 
-    def test_an_unknown_parameter(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:
+    def test_a_parameter_that_is_not_legal(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:
         with pytest.raises(JobError, match="parameter data_vers is not legal; did you mean data_version?"):
             client.submit(job, {"data_vers": "1"})
+        assert kfp.asked == []
+        with pytest.raises(
+            JobError, match="parameter data_version holds {{, which KFP takes for a placeholder"
+        ):
+            client.submit(job, {"data_version": "{{today}}"})
         assert kfp.asked == []
 
     def test_data_that_no_pod_sees(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:

@@ -93,7 +93,7 @@ def test_the_doctor_fails_where_a_check_does(
     assert lines[0].startswith("pass    Kubeflow Pipelines: answers at")
     assert {line.split()[0] for line in lines} == {"pass"}
     del kubernetes.objects["persistentvolumeclaims", "maskline-runs"]
-    assert maskline("doctor", "-c", cluster, fails=True) == "1 checks failed"
+    assert maskline("doctor", "-c", cluster, fails=True) == "1 check failed"
 
 
 @pytest.mark.parametrize(

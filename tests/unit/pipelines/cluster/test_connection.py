@@ -134,7 +134,9 @@ def test_an_expired_token(cluster_file: Write, kfp: KfpApi) -> None:
 
 def test_a_namespace_without_rights(described: Any, cluster_file: Write) -> None:
     described["kubeflow"]["namespace"] = "team-b"
-    with pytest.raises(ClusterError, match="namespace team-b doesn't let you .*; ask its owner for access"):
+    with pytest.raises(
+        ClusterError, match="you have no rights in namespace team-b .*; ask its owner for access"
+    ):
         runs(cluster_file)
 
 

@@ -103,7 +103,7 @@ TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
         ),
         (
             [node("a", {"pool": "gpu"}, [SOFT], **{"nvidia.com/gpu": "8"})],
-            "pass", "1 nodes can take a trial (1 nvidia.com/gpu)",
+            "pass", "nodes that can take a trial (1 nvidia.com/gpu): 1",
         ),
     ],
 )  # fmt: skip
