@@ -7,6 +7,7 @@ cached weights. What they write belongs to whoever started the run; where that i
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ USER = 10001
 WEIGHTS = "/opt/weights/hub"
 """Where the images keep published weights."""
 IMAGES = ("light", "trainer")
+TRIAL = "sweep_trial"
+"""The word of a container's command that says that it trains."""
 STOP_SECONDS = 15.0
 """What containers have to end by themselves."""
 
@@ -120,15 +123,17 @@ def _mounts(job: ImageInstanceSegmentationJob, directory: Path) -> list[Any]:
 def stop(directory: Path) -> None:
     """End the containers of a run that still work; trials get SIGTERM, and time to save a checkpoint.
 
-    `docker stop` would tell the shell alone that is a container's first process, and that passes nothing on.
+    A container's first process is the stage. The kernel passes SIGTERM to a first process only if it handles
+    it, which no other stage does.
     """
     import docker
 
     with contextlib.suppress(docker.errors.DockerException), contextlib.closing(docker.from_env()) as client:
         found = client.containers.list(filters={"label": f"{LABEL}={directory}"})
         for container in found:
+            trains = TRIAL in container.attrs["Config"]["Cmd"]
             with contextlib.suppress(docker.errors.APIError):
-                container.exec_run(["sh", "-c", "kill -TERM -1"], detach=True)
+                container.kill(signal.SIGTERM if trains else signal.SIGKILL)
         end = time.monotonic() + STOP_SECONDS
         for container in found:
             try:

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from containers.engine import reachable
 
-from maskline.pipelines.docker_runner import LABEL, USER, image
+from maskline.pipelines.docker_runner import LABEL, USER
 
 pytestmark = pytest.mark.containers
 
@@ -30,25 +31,10 @@ def run(job: Path, directory: Path, runner: str) -> None:
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{told}"
 
 
-def reachable(folder: Path) -> None:
-    """Let another user find its way to a folder."""
-    for part in (folder, *folder.parents):
-        if part.stat().st_uid == os.getuid() and part != Path("/"):
-            part.chmod(part.stat().st_mode | 0o055)
-
-
 def containers(directory: Path) -> list[str]:
     """Containers of a run."""
     command = ["docker", "ps", "--quiet", "--filter", f"label={LABEL}={directory}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-
-
-@pytest.fixture(scope="module")
-def images() -> None:
-    for name in ("light", "trainer"):
-        found = subprocess.run(["docker", "image", "inspect", image(name)], capture_output=True, check=False)
-        if found.returncode:
-            pytest.skip(f"{image(name)} is not on this machine")
 
 
 def test_containers_and_processes_agree(images: None, tmp_path: Path) -> None:

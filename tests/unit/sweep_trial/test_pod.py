@@ -44,7 +44,7 @@ class Pod:
             str(slots.run),
             json.dumps(vars(supervise.TIMES)),
         )
-        stage = ["sh", "-c", '"$0" "$@"', sys.executable, "-c", SLOT, *told, str(FAKE)]
+        stage = [sys.executable, "-c", SLOT, *told, str(FAKE)]
         around = [sys.executable, str(STANDIN), str(SECONDS), str(self._looked)]
         self._process = subprocess.Popen([*ALONE, *around, *stage], stdout=subprocess.DEVNULL)
 
