@@ -77,7 +77,7 @@ def compile_job(
 
 
 def spare_slots(trials: int) -> int:
-    """Slots beside those of the trials: a tenth. One that finds nothing to do ends in a second."""
+    """Slots beside those of the trials: a tenth. One that finds nothing to do ends in half a minute."""
     return -(-trials // 10)
 
 

@@ -107,10 +107,12 @@ def instance_segmentation(plan: Plan) -> GraphComponent:
         model, leaderboard = selection.outputs["model"], selection.outputs["leaderboard"]
 
         evaluated = evaluation(job=job, prepared=prepared, leaderboard=leaderboard, model=model)
+        evaluated.set_caching_options(False)
 
         exported = onnx_export(
             job=job, prepared=prepared, model=model, results=evaluated.outputs["results"], **run
         )
+        exported.set_caching_options(False)
 
         for task in (snapshot, preparation, trial, selection, evaluated, exported):
             placement.put(task, plan.environment, run_volume, node_selector, tolerations)

@@ -54,6 +54,9 @@ def _tasks(ir: Spec, dag_name: str, dag: Spec) -> Iterator[str]:
             if (wanted := value.get("componentInputParameter")) and wanted not in declared:
                 yield f"{dag_name}/{name}: takes {wanted}, which nobody hands to it; make it a constant"
         place = f"{dag_name}/{name}"
+        if task.get("cachingOptions", {}).get("enableCache") and task.get("inputs", {}).get("artifacts"):
+            # A name that only MLMD makes unique: https://github.com/kubeflow/pipelines/pull/12751
+            yield f"{place}: is cached by the name of an artifact, whatever is in it; turn caching off"
         if "artifactIterator" in task:
             yield f"{place}: loops over artifacts, which KFP's backend doesn't implement"
         if "parameterIterator" in task:

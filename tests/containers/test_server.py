@@ -27,7 +27,7 @@ RESTRICTED = [
 def image(arguments: list[str]) -> str:
     """The image, by its tag; it stays for the cache of the next run."""
     dockerfile = str(ROOT / "images/server/Dockerfile")
-    docker("build", "--network=host", *arguments, "--file", dockerfile, "--tag", TAG, str(ROOT))
+    docker("build", *arguments, "--file", dockerfile, "--tag", TAG, str(ROOT))
     return TAG
 
 

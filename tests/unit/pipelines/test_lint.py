@@ -30,6 +30,16 @@ def listing() -> list[int]:
     return [1, 2]
 
 
+@dsl.component(base_image="python", install_kfp_package=False)
+def write() -> dsl.Dataset:
+    return dsl.Dataset(uri=dsl.get_uri())
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def read(data: dsl.Input[dsl.Dataset]) -> str:
+    return data.uri
+
+
 @pytest.fixture
 def findings(tmp_path: Path) -> Callable[..., list[str]]:
     def of(function: Callable[..., object]) -> list[str]:
@@ -76,6 +86,15 @@ def test_caching_and_retries_in_a_loop(findings: Callable[..., list[str]]) -> No
     cached, retried = findings(pipeline)
     assert "is cached" in cached
     assert "has retries" in retried
+
+
+def test_caching_by_the_name_of_an_artifact(findings: Callable[..., list[str]]) -> None:
+    def pipeline() -> None:
+        read(data=write().output)
+        read(data=write().output).set_caching_options(False)
+
+    (finding,) = findings(pipeline)
+    assert finding.startswith("root/read: is cached by the name of an artifact")
 
 
 def test_a_loop_that_ignores_its_item(findings: Callable[..., list[str]]) -> None:
