@@ -53,7 +53,8 @@ class AdvancedSettings(BaseModel):
     deterministic: bool = False
     """On a GPU, use only algorithms that give the same bits every time; slower. A CPU always does."""
     torch_compile: bool = False
-    """Compile the backbone with `torch.compile`; pays off in long trainings on a GPU."""
+    """Compile the backbone with `torch.compile`; pays off in long trainings on a GPU. On a CPU, which gains
+    nothing, and where compiling fails, training goes on without it, and says so."""
     grad_clip_type: Literal["value", "norm", "none"] = "value"
     """How gradients are kept from exploding: each element by itself, all by their common length, or not."""
     grad_clip: Annotated[float, Field(gt=0)] | None = None

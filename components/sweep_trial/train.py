@@ -23,6 +23,7 @@ from maskline.prediction import default_device
 from maskline.settings import TrainingSettings, complete
 from maskline.training_data import TrainingDataset
 
+from .compiling import compile_backbone
 from .feed import Feed
 from .gradients import Gradients, check_finite
 from .interruption import Interruption, Stopped
@@ -74,7 +75,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         _start(model, settings, data.classes)
     family = family_of(settings.model_name)
     if settings.advanced.torch_compile:
-        family.compile(model)
+        compile_backbone(model, settings, precision)
     measured = settings.validation_metric_type != "none"
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)

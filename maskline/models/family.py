@@ -54,7 +54,7 @@ class Family(Protocol):
         """The part that `layers_to_freeze` and pre-trained weights are about."""
 
     def compile(self, model: nn.Module) -> None:
-        """Compile what is worth it, in place, for pictures of the sizes that training has."""
+        """Compile the backbone for training, in place, see `compile_forward`."""
 
     def reporting(
         self, model: nn.Module, score_threshold: float, *, small_masks: bool = False

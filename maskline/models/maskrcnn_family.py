@@ -12,6 +12,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNN
 from maskline.pasting import paste
 from maskline.settings import TrainingSettings
 
+from .compiling import compile_forward
 from .family import Found, Size
 from .resizing import network_size
 from .torchvision_weights import BACKBONES, DETECTORS, published
@@ -59,7 +60,7 @@ class MaskRCNNFamily:
 
     def compile(self, model: nn.Module) -> None:
         """The backbone, with sizes left open: each batch has its own."""
-        self.backbone(model).compile(dynamic=True)
+        compile_forward(self.backbone(model), dynamic=True)
 
     @contextmanager
     def reporting(

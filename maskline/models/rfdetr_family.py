@@ -17,6 +17,7 @@ from maskline.errors import JobError, WeightsError
 from maskline.families import published_file, side_of, size_of
 from maskline.settings import TrainingSettings
 
+from .compiling import compile_forward
 from .family import Found, Size
 from .rfdetr import RECIPES, at_size, prepared, rfdetr
 from .torchvision_weights import INSTEAD
@@ -63,7 +64,7 @@ class RfDetrFamily:
 
     def compile(self, model: nn.Module) -> None:
         """The backbone, once for each side: torch can't leave the size of a bicubic resizing open."""
-        self.backbone(model).compile(dynamic=False)
+        compile_forward(self.backbone(model), dynamic=False)
 
     @contextmanager
     def reporting(

@@ -591,11 +591,11 @@ def test_without_metrics_the_last_epoch_is_measured_and_is_the_model(trained: Tr
 
 def test_the_backbone_is_compiled_only_if_asked_for(trained: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **named: compiled.append((self, named)))
+    monkeypatch.setattr(room, "compile_backbone", lambda model, *_: compiled.append(model))
     trained(number_of_epochs=1)
     assert compiled == []
     run = trained(number_of_epochs=1, advanced_settings={"torch_compile": True})
-    assert compiled == [(run.model.backbone, {"dynamic": True})]
+    assert compiled == [run.model]
 
 
 @pytest.mark.parametrize(("advanced", "moves"), [({}, 0.1 * 5), ({"grad_clip_type": "none"}, 0.1 * 70)])
