@@ -1,10 +1,14 @@
 """Detections on windows of a picture -> detections on the picture, each object once.
 
-A detection is a piece where it reaches a border at which its tile cuts the picture; else it is intact.
+A detection is a piece where it reaches a border at which its tile cuts the picture; else it is intact. It is
+large where it is longer than a share LARGE of a tile's side: tiles needn't show such an object whole, and the
+picture as a whole shows it well.
 
-1. A piece is dropped where a share of more than CONTAINED of it lies in an intact detection of its class, in
-   another window, that is at least WITNESS times as sure: that window sees the whole of it. So neighbours
-   that touch at a border are not joined where the picture as a whole tells them apart.
+1. A detection on a tile is dropped where a share of more than CONTAINED of it lies in a large detection of
+   its class on the picture as a whole, unless that is far less sure (FRAGMENT). A piece is dropped too where
+   it lies in an intact detection of any other window, unless that is less sure (WITNESS). So few fragments
+   of large objects remain, and neighbours that touch where tiles end are not joined if another window tells
+   them apart.
 2. Detections of two tiles are joined as parts of one object where they have one class, at least one of them
    is a piece, and their masks agree where both tiles look: IoU there of at least AGREEMENT. Where tiles don't
    overlap, the pixels on either side of the border are compared. Best agreement first; an object has at most
@@ -30,8 +34,11 @@ AGREEMENT = 0.5
 """Mask IoU, in the zone that two tiles share, from which detections there are of one object."""
 CONTAINED = 0.5
 """Share of a piece that has to lie in another detection for it to be part of that."""
-WITNESS = 0.5
-"""How sure an intact detection has to be, as a share of a piece's score, to stand for the piece too."""
+FRAGMENT, WITNESS = 0.1, 0.5
+"""Scores of a large and of an intact detection, as shares of the score of what lies in it, from which on it
+stands for that too. A network is sure of the fragments that it takes for objects where it sees no edge."""
+LARGE = 0.25
+"""Share of a tile's side. It is the default overlap: what isn't larger is whole on one of the tiles then."""
 REACH = 0.01
 """Share of a tile's side, one pixel at least, by which a mask may miss a border that it is cut off by:
 networks' masks are coarse."""
@@ -115,21 +122,20 @@ class Merger:
         ]
 
     def _unexplained(self) -> list[_Found]:
-        """All detections but the pieces of what another window sees whole."""
+        """All detections but those on tiles that another window shows better."""
         intact = [found for found in self._found if not found.cut]
+        large = [found for found in intact if 0 in found.views and self._is_large(found)]
         return [
             found
             for found in self._found
-            if not found.cut
-            or not any(
-                other.label == found.label
-                and other.score >= WITNESS * found.score
-                and not other.views & found.views
-                and _touch(other, found)
-                and common(other.spans, found.spans) > CONTAINED * found.area
-                for other in intact
-            )
+            if 0 in found.views
+            or not (_explained(found, large, FRAGMENT) or (found.cut and _explained(found, intact, WITNESS)))
         ]
+
+    def _is_large(self, found: _Found) -> bool:
+        left, top, right, bottom = found.extent
+        tile = self.views[-1]
+        return right - left > LARGE * tile.width or bottom - top > LARGE * tile.height
 
     def _joined(self, found: list[_Found]) -> list[_Found]:
         """Detections of single windows, with parts on several tiles as one."""
@@ -264,6 +270,18 @@ def _meet(extent: Box, window: Window) -> bool:
 def _touch(one: _Found, other: _Found) -> bool:
     a, b = one.extent, other.extent
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _explained(found: _Found, by: Sequence[_Found], sure: float) -> bool:
+    """Whether a detection lies in one of others whose score is at least this share of its own."""
+    return any(
+        other.label == found.label
+        and other.score >= sure * found.score
+        and not other.views & found.views
+        and _touch(other, found)
+        and common(other.spans, found.spans) > CONTAINED * found.area
+        for other in by
+    )
 
 
 def _beyond(other: Window, window: Window, side: int) -> bool:

@@ -122,8 +122,8 @@ def test_without_overlap_tiles_alone_can_not_tell_such_neighbours_apart() -> Non
     assert iou(answer.mask(0), NEIGHBOURS[0] | NEIGHBOURS[1]) == 1
 
 
-@pytest.mark.parametrize(("sure", "number"), [(0.5, 1), (0.1, 2)])
-def test_an_intact_detection_stands_for_a_piece_if_it_is_half_as_sure(sure: float, number: int) -> None:
+@pytest.mark.parametrize(("sure", "number"), [(0.1, 1), (0.05, 2)])
+def test_an_intact_detection_stands_for_pieces_unless_it_is_far_less_sure(sure: float, number: int) -> None:
     # The tiles' parts reach beyond what the whole picture shows; joined they are less than a quarter of it.
     whole, parts = rectangle(20, 20, 580, 220), rectangle(200, 150, 400, 250)
 
@@ -138,6 +138,28 @@ def test_an_intact_detection_stands_for_a_piece_if_it_is_half_as_sure(sure: floa
     picture[:, 300:] = 1
     answer = maskline.tiled(detector, picture, Tiling(2, 1, 0))
     assert answer.scores.tolist() == pytest.approx([sure] if number == 1 else [0.9, sure])
+
+
+@pytest.mark.parametrize(("side", "number"), [(70, 1), (50, 4)])
+def test_fragments_of_a_large_object_are_dropped_and_small_ones_in_a_blob_stay(
+    side: int, number: int
+) -> None:
+    # Tiles are 267 x 229; the four squares on the tile at the top left are surer than what holds them all.
+    squares = [rectangle(20 + x, 20 + y, 35 + x, 35 + y) for x in (0, side - 20) for y in (0, side - 20)]
+    around = rectangle(15, 15, 20 + side, 20 + side)
+
+    def detector(view: NDArray[np.uint8]) -> Detections:
+        height, width = view.shape[:2]
+        if width == WIDTH:
+            return found([around], [1], [0.7], (width, height))
+        masks = [mask[:height, :width] for mask in squares] if view[0, 0, 0] else []
+        return found(masks, [1] * len(masks), [0.9] * len(masks), (width, height))
+
+    picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    picture[:100, :100] = 1
+    answer = maskline.tiled(detector, picture, Tiling(3, 2))
+    assert len(answer) == number + (number > 1)
+    assert (answer.scores > 0.8).sum() == (number if number > 1 else 0)
 
 
 def test_classes_are_never_joined() -> None:
@@ -179,7 +201,7 @@ def test_a_piece_of_what_the_whole_shows_is_dropped_whatever_its_score() -> None
 
 
 def test_the_threshold_decides_between_windows_and_never_within_one() -> None:
-    one, other = rectangle(100, 100, 160, 160), rectangle(120, 100, 180, 160)  # IoU 0.5
+    one, other = rectangle(100, 100, 160, 140), rectangle(120, 100, 180, 140)  # IoU 0.5
 
     def detector(view: NDArray[np.uint8]) -> Detections:
         height, width = view.shape[:2]
