@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from maskline import __version__, load_job
 from maskline.pipelines.cluster_file import read_cluster
@@ -35,7 +38,15 @@ def compiled(path: Path) -> list[Any]:
     text = path.read_text(encoding="utf-8").replace(__version__, "VERSION").replace(str(ROOT), "ROOT")
     documents = list(yaml.safe_load_all(text))
     documents[0]["sdkVersion"] = "kfp"
+    kfp_knows_every_field(*documents)
     return documents
+
+
+def kfp_knows_every_field(ir: Any, platform: Any) -> None:
+    """Raise on a field that KFP's own messages don't have, or of another type."""
+    json_format.ParseDict(ir, PipelineSpec())
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        json_format.ParseDict(executor, KubernetesExecutorConfig())
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -29,7 +29,7 @@ child.COMMAND = (sys.executable, "-S", sys.argv[5])
 supervise.TIMES = Times(**json.loads(sys.argv[4]))
 supervise.run_slot(ImageInstanceSegmentationJob.from_dict(json.loads(sys.argv[1])), *map(Path, sys.argv[2:4]))
 """
-SECONDS = 3.0
+SECONDS = 5.0
 """Between two looks of the emissary: more than its one, so that a busy machine gets as far as a free one."""
 
 
