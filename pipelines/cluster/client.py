@@ -226,6 +226,8 @@ class Client:
         before = self.status(run_id)
         if before.state in TERMINAL:
             raise ClusterError(f"run {run_id} is {before.state} already; there is nothing to cancel")
+        if before.state == "CancelRequested":
+            return before
         connection = self.connection
         connection.ask(f"run {run_id}", connection.runs.run_service_terminate_run, run_id=run_id)
         return self.status(run_id)

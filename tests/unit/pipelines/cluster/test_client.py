@@ -367,6 +367,7 @@ class TestEnds:
     def test_cancel(self, client: maskline.Client, job: Job, kfp: KfpApi) -> None:
         run_id = submitted(client, job)
         assert client.cancel(run_id).state == "CancelRequested"
+        assert client.cancel(run_id).state == "CancelRequested"
         kfp.runs[run_id].state = "CANCELED"
         with pytest.raises(ClusterError, match="is Canceled already; there is nothing to cancel"):
             client.cancel(run_id)
