@@ -4,8 +4,8 @@
 
 Run as process 1 of a container or of a PID namespace. Two programs of the real pod are imitated:
 
-* Argo's emissary, process 1 (cmd/argoexec/commands/emissary.go and workflow/executor/osspecific, 3.4 or
-  later): it starts the launcher in a process group of its own; passes every signal but SIGCHLD and
+* Argo's emissary, process 1 (cmd/argoexec/commands/emissary.go and workflow/executor/osspecific, as in 3.7
+  and 4): it starts the launcher in a process group of its own; passes every signal but SIGCHLD and
   SIGURG on to that whole group; and looks once a second whether the launcher has ended, whatever it has
   started. Then it ends itself, and the kernel kills everything that is left.
 * KFP's launcher (backend/src/v2/component/launcher_v2.go): it starts the stage with Go's `exec.Command`, in
