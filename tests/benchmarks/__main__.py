@@ -5,6 +5,7 @@ import sys
 
 from . import (
     data_path,
+    data_path_ap,
     early_termination,
     equal_time,
     evaluation,
@@ -27,6 +28,7 @@ from .harness import run
 
 BENCHMARKS = {
     "data_path": data_path.measure,
+    "data_path_ap": data_path_ap.measure,
     "early_termination": early_termination.measure,
     "equal_time": equal_time.measure,
     "first_step": first_step.measure,
