@@ -115,6 +115,7 @@ def assemble(
     # The same numbers by a quicker way, for training on a CPU only.
     for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
         pool.__class__ = GatheredRoIAlign
+        pool.know_scales()
     for layer in model.rpn.head.conv.modules():
         if isinstance(layer, nn.Conv2d):
             layer.__class__ = SparselyTrainedConv2d

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import LevelMapper, _setup_scales
+from torchvision.ops.poolers import LevelMapper, _setup_scales, initLevelMapper
+
+STRIDES = (4, 8, 16, 32)
+"""Pixels of a picture under a position of the levels that regions are pooled from, finest first."""
 
 
 def plain_cpu(tensor: Tensor) -> bool:
@@ -27,6 +30,16 @@ class GatheredRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision
 
     scales: list[float] | None
     map_levels: LevelMapper | None
+
+    def know_scales(self) -> None:
+        """Set what torchvision guesses from the first pictures that a model sees, and keeps.
+
+        It takes padding for picture: where the first are up to 22, 33 to 45, or 65 to 67 pixels high, its
+        guess is twice the scale, and the regions of every picture that follows are sought in wrong places.
+        """
+        self.scales = [1 / stride for stride in STRIDES]
+        finest, coarsest = (stride.bit_length() - 1 for stride in (STRIDES[0], STRIDES[-1]))
+        self.map_levels = initLevelMapper(finest, coarsest, self.canonical_scale, self.canonical_level)
 
     def forward(
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]

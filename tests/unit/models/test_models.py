@@ -75,6 +75,26 @@ def test_thresholds_reach_the_model() -> None:
     assert (model.transform.min_size, model.transform.max_size) == ((64,), 64)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_which_pictures_came_first_makes_no_difference(training: bool) -> None:
+    """torchvision's heads take their maps' scales from the first pictures, and from strips wrong ones."""
+
+    def answers(*heights: int) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = build_model(settings(min_size=64, max_size=160, box_score_threshold=0.0), 2).train(training)
+        for height in heights:
+            masks = torch.zeros(1, height, 160, dtype=torch.uint8)
+            masks[:, 5:30, 10:60] = 1
+            target = {"boxes": torch.tensor([[10.0, 5, 60, 30]]), "labels": torch.tensor([1]), "masks": masks}
+            picture = torch.arange(height * 160 * 3).reshape(3, height, 160).remainder(256).byte()
+            torch.manual_seed(1)
+            found = model([picture], [{**target, "crowds": masks[:0]}])
+        return list(found.values() if training else found[0].values())
+
+    for seen_late, seen_first in zip(answers(40, 96), answers(96), strict=True):
+        torch.testing.assert_close(seen_late, seen_first, rtol=0, atol=0)
+
+
 def test_unknown_model_is_refused() -> None:
     with pytest.raises(
         JobError, match="fasterrcnn is not a registered model; choose one of maskrcnn_resnet18"
