@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def claim(
     times: Times,
     open_: Callable[[], bool] = lambda: True,
     *,
+    signs: "Signs | None" = None,
     new: bool = True,
 ) -> optuna.Trial | None:
     """Take a trial to run: an interrupted one first, else a new one.
@@ -63,14 +64,15 @@ def claim(
         deaths: processes that a trial may lose; with the last one it has failed.
         times: when a trial is taken for lost.
         open_: whether a trial may still begin.
+        signs: what this slot has seen of others' trials so far.
         new: whether to begin one that nobody has begun.
 
     Returns:
         A trial that nobody else runs, with its number set; None when there is nothing to do.
     """
-    signs: dict[int, object] = {}
+    signs = signs or Signs()
     while open_():
-        reclaim(study, deaths, times)
+        reclaim(study, deaths, times, signs)
         _continue_interrupted(study, limit)
         trials = study.get_trials(deepcopy=False)
         left = noun.started_trials(trials) < limit
@@ -78,14 +80,52 @@ def claim(
             trial = study.ask()
             if _legitimate(study, trial, limit):
                 return trial
-        elif not left and _doubtful(trials, signs):
+        elif not left and any(signs.doubt(t, times) for t in trials if t.state == TrialState.RUNNING):
             time.sleep(times.look)
         else:
             break
     return None
 
 
-def reclaim(study: optuna.Study, deaths: int, times: Times) -> list[int]:
+class Signs:
+    """Signs of life of trials, as a slot has seen them by its own clock.
+
+    Silence alone is no proof: clocks differ, and a database that was away kept everybody silent. So a slot
+    takes a silent trial only after it has waited in vain for two of its signs.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[object, float, bool]] = {}
+
+    def _look(self, trial: FrozenTrial) -> tuple[float, bool]:
+        """Seconds since the last sign was seen first, and whether it is another than at the first look."""
+        sign, now = trial.user_attrs.get(noun.SEEN), time.monotonic()
+        known = self._last.get(trial.number)
+        if known is None or known[0] != sign:
+            known = self._last[trial.number] = (sign, now, known is not None)
+        return now - known[1], known[2]
+
+    def lost(self, trial: FrozenTrial, times: Times) -> bool:
+        """Whether nobody supervises a trial any more that runs."""
+        waited, _ = self._look(trial)
+        if _gone(trial.user_attrs.get(noun.OWNER, "")):
+            return True
+        if time.time() - float(trial.user_attrs.get(noun.LEAVING, math.inf)) > times.leaving:
+            return True
+        return _silence(trial) > times.lost and waited > 2 * times.beat
+
+    def doubt(self, trial: FrozenTrial, times: Times) -> bool:
+        """Whether it's open if a trial that runs is lost: a slot that has nothing else to do waits for a sign
+        of one elsewhere, since it may be the last slot, and all others wait for the trial too.
+        """
+        waited, alive = self._look(trial)
+        if noun.LEAVING in trial.user_attrs or _silence(trial) > times.lost:
+            return True
+        elsewhere = _here(trial.user_attrs.get(noun.OWNER, "")) is None
+        return elsewhere and not (alive and waited <= 2 * times.beat)
+
+
+def reclaim(study: optuna.Study, deaths: int, times: Times, signs: Signs) -> list[int]:
     """End trials whose supervisor is gone; of several processes that do so at once, one succeeds.
 
     Returns:
@@ -93,39 +133,12 @@ def reclaim(study: optuna.Study, deaths: int, times: Times) -> list[int]:
     """
     ended = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _lost(trial, times):
+        if not signs.lost(trial, times):
             continue
         # A pod that had to go is nothing that the trial has done.
         if give_up(study, trial, **({} if noun.LEAVING in trial.user_attrs else _death(trial, deaths))):
             ended.append(trial.number)
     return ended
-
-
-def _lost(trial: FrozenTrial, times: Times) -> bool:
-    """Whether nobody supervises a trial any more that runs."""
-    leaving = float(trial.user_attrs.get(noun.LEAVING, math.inf))
-    if _gone(trial.user_attrs.get(noun.OWNER, "")):
-        return True
-    return _silence(trial) > times.lost or time.time() - leaving > times.leaving
-
-
-def _doubtful(trials: Sequence[FrozenTrial], signs: dict[int, object]) -> list[int]:
-    """Trials that may be lost: elsewhere, and without a sign of life since this was first asked.
-
-    A slot that has nothing else to do waits for it, since it may be the last; all others wait for them too.
-
-    Args:
-        trials: all of Optuna's.
-        signs: the last sign of each when this was first asked; filled here.
-    """
-    found = []
-    for trial in trials:
-        known = trial.user_attrs
-        if trial.state == TrialState.RUNNING and _here(known.get(noun.OWNER, "")) is None:
-            last = known.get(noun.SEEN)
-            if signs.setdefault(trial.number, last) == last or noun.LEAVING in known:
-                found.append(trial.number)
-    return found
 
 
 def give_up(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes: object) -> bool:
@@ -240,7 +253,10 @@ def _legitimate(study: optuna.Study, trial: optuna.Trial, limit: int) -> bool:
     if not right or number >= limit:
         give_up(study, trial, **{noun.VOID: True})
         return False
-    trial.set_user_attr(noun.OWNER, process_name(os.getpid()))
-    trial.set_user_attr(noun.SEEN, time.time())
-    trial.set_user_attr(noun.NUMBER, number)
+    try:
+        trial.set_user_attr(noun.OWNER, process_name(os.getpid()))
+        trial.set_user_attr(noun.SEEN, time.time())
+        trial.set_user_attr(noun.NUMBER, number)
+    except UpdateFinishedTrialError:  # this process was asleep for so long that another took it for lost
+        return False
     return True

@@ -46,7 +46,7 @@ from maskline.study_storage import AWAY, PATIENCE_SECONDS, persistently
 from maskline.sweep import EarlyTerminationPolicy
 
 from .child import Child
-from .claim import Times, claim, fence, give_up, too_often
+from .claim import Signs, Times, claim, fence, give_up, too_often
 from .copies import Copies
 from .devices import gpu_memory, own_device, rfdetr_sizes
 from .propose import propose
@@ -132,6 +132,7 @@ def run_slot(
             limits.max_process_deaths,
             TIMES,
             open_=lambda: not leave.is_set() and time.time() < slot.deadline,
+            signs=Signs(),
         )
         trial = take()
         if trial is None:

@@ -14,7 +14,7 @@ from maskline import study
 from maskline.automl import SearchSpace
 from maskline.automode import Facts, strategy
 from maskline.components.sweep_trial import claim
-from maskline.components.sweep_trial.claim import Times, reclaim
+from maskline.components.sweep_trial.claim import Signs, Times, reclaim
 from maskline.leaderboard import eligible
 from maskline.sweep import BanditPolicy, Choice
 
@@ -148,9 +148,9 @@ def test_a_supervisor_that_was_taken_for_lost_ends_its_training(slots, slow) -> 
 
 def test_a_trial_that_kills_its_process_has_failed(slots, slow) -> None:
     slots.job.set_limits(max_trials=1)
-    for _ in range(2):
+    for starts in (1, 2):
         slot = slots.start()
-        slots.wait(lambda: slots.training() and slots.epochs() >= 1)
+        slots.wait(lambda starts=starts: slots.epochs() and log(slots).count("starts after") == starts)
         slot.kill()
         slot.join()
     assert slots.once() is None
@@ -163,14 +163,18 @@ def test_a_trial_that_kills_its_process_has_failed(slots, slow) -> None:
 def test_clocks_may_differ_by_a_minute(slots, slow, skew: int, monkeypatch: pytest.MonkeyPatch) -> None:
     slot = slots.start()
     slots.wait(lambda: slots.epochs() >= 1)
+    slot.kill()
+    slot.join()
     opened = slots.study()
     opened._storage.set_trial_user_attr(opened.trials[0]._trial_id, study.OWNER, "another machine[1]:1:1")
     now = time.time
     monkeypatch.setattr(claim.time, "time", lambda: now() + skew)
-    assert reclaim(opened, 2, Times()) == []
-    monkeypatch.setattr(claim.time, "time", lambda: now() + Times().lost + 1 + 60)
-    assert reclaim(opened, 2, Times()) == [0]
-    slots.outcome(slot)
+    signs, quick = Signs(), Times(beat=0.05)
+    assert reclaim(opened, 2, quick, signs) == []
+    monkeypatch.setattr(claim.time, "time", lambda: now() + quick.lost + 1 + 60)
+    assert reclaim(opened, 2, quick, Signs()) == []  # this slot has just come, and all may have been silent
+    time.sleep(0.2)
+    assert reclaim(opened, 2, quick, signs) == [0]
 
 
 def test_a_slot_waits_for_what_becomes_of_a_silent_trial(slots, slow) -> None:
@@ -197,6 +201,8 @@ def test_a_slot_waits_no_longer_than_for_a_sign_of_life(slots, slow) -> None:
 
     slot = slots.start(elsewhere)
     slots.wait(lambda: slots.epochs() >= 1)
+    opened = slots.study()  # as after a database was away that kept all trials silent
+    opened._storage.set_trial_user_attr(opened.trials[0]._trial_id, study.SEEN, time.time() - 1000)
     assert slots.once() is None
     assert slot.is_alive()
     os.kill(slot.pid, signal.SIGTERM)
