@@ -1,5 +1,7 @@
 """Pictures of a prepared data set as tensors, one by one and in batches."""
 
+import ctypes
+import gc
 import signal
 from collections.abc import Iterable
 from typing import Any
@@ -63,6 +65,8 @@ def loader(
         batches: the indices of each batch, asked for anew whenever the loader is gone through; they take the
             place of batch_size.
     """
+    if workers:
+        _give_memory_back()
     chosen: dict[str, Any] = {"batch_size": batch_size} if batches is None else {"batch_sampler": batches}
     return DataLoader(
         dataset,
@@ -78,3 +82,12 @@ def loader(
 def _stay(worker: int) -> None:
     """A signal that ends the training is the training's to answer; its loaders end with it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.freeze()  # who looks through what was there before, writes to its pages and so gets copies of them
+
+
+def _give_memory_back() -> None:
+    """Let the system have what was freed: a process that is forked would keep it for as long as it lives."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
