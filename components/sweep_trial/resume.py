@@ -177,8 +177,9 @@ class Shelf:
         """
         if not self._writes:
             return
-        for partial in self._files.path.glob(".*.*.[0-9]*"):
-            partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
+        for pattern in (".*.*.[0-9]*", ".tmp*"):  # ours, and those of safetensors
+            for partial in self._files.path.glob(pattern):
+                partial.unlink(missing_ok=True)  # left by a process that was killed while it wrote
         if self._copies and not self._files.last.exists():
             for path in (self._files.best, self._files.metrics, self._files.last):
                 place = storage.join(self._copies, path.name)

@@ -183,6 +183,17 @@ def child(target: Callable[[], object]) -> multiprocessing.Process:
     return process
 
 
+def test_nothing_half_written_stays(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1)
+    known = checkpoint.Checkpoint({}, ("a",), 0)
+    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=1), torch.amp.GradScaler("cpu", enabled=False)
+    left = (".last.safetensors.123", ".tmpAb12Cd", "last.safetensors", "metrics.jsonl")
+    for name in left:
+        (tmp_path / name).touch()
+    resume.Shelf(TrialDirectory(tmp_path), known, model, optimizer, scaler).collect()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.safetensors", "metrics.jsonl"]
+
+
 @pytest.mark.usefixtures("judged")
 def test_killed_while_it_writes_a_checkpoint(
     whole: Callable[..., TrialDirectory], tiny_prepared: Path, tmp_path: Path
