@@ -184,22 +184,49 @@ def _pair(sides: Tensor) -> Any:
 def _found(detector: nn.Module, images: ImageList, score_threshold: Tensor, most: Tensor) -> Found:
     """Boxes in pixels of the resized picture, labels, scores, soft masks (n, 28, 28) of one picture."""
     parts: Any = detector
-    features = parts.backbone(images.tensors)
+    heads, features = parts.roi_heads, parts.backbone(images.tensors)
     proposals, _ = parts.rpn(images, features)
-    with _limited(parts.roi_heads, score_threshold, most):
-        found = parts.roi_heads(features, proposals, images.image_sizes)[0][0]
-    return found["boxes"], found["labels"], found["scores"], found["masks"][:, 0]
+    with _boxes_only(heads, score_threshold, most):
+        found = heads(features, proposals, images.image_sizes)[0][0]
+    boxes, labels = found["boxes"], found["labels"]
+    regions = heads.mask_head(heads.mask_roi_pool(features, [boxes], images.image_sizes))
+    return boxes, labels, found["scores"], of_own_class(heads.mask_predictor, regions, labels)
 
 
 @contextmanager
-def _limited(heads: Any, score_threshold: Tensor, most: Tensor) -> Iterator[None]:
-    """Give the heads other limits for a while: tensors, so that a graph can have them as inputs."""
-    before = heads.score_thresh, heads.detections_per_img
-    heads.score_thresh, heads.detections_per_img = score_threshold, most
+def _boxes_only(heads: Any, score_threshold: Tensor, most: Tensor) -> Iterator[None]:
+    """Let the heads find no masks for a while, and boxes by limits that a graph can have as inputs."""
+    before = heads.score_thresh, heads.detections_per_img, heads.mask_roi_pool
+    heads.score_thresh, heads.detections_per_img, heads.mask_roi_pool = score_threshold, most, None
     try:
         yield
     finally:
-        heads.score_thresh, heads.detections_per_img = before
+        heads.score_thresh, heads.detections_per_img, heads.mask_roi_pool = before
+
+
+def of_own_class(predictor: Any, regions: Tensor, labels: Tensor) -> Tensor:
+    """Soft masks of objects, each for its own class.
+
+    torchvision computes masks for all classes, and throws all but one away. Its transposed convolution has no
+    overlaps, so that a convolution of 1 x 1 to four times the channels gives the same numbers, quicker.
+
+    Args:
+        predictor: torchvision's `MaskRCNNPredictor`.
+        regions: (n, channels, side, side) of the mask head.
+        labels: (n,) int64, the class of each.
+
+    Returns:
+        (n, 2 * side, 2 * side) probabilities.
+    """
+    larger, last = predictor.conv5_mask, predictor.mask_fcn_logits
+    inner, channels, side = larger.in_channels, larger.out_channels, regions.shape[-1]
+    weight = larger.weight.permute(2, 3, 1, 0).reshape(4 * channels, inner, 1, 1)
+    quarters = nn.functional.conv2d(regions, weight, larger.bias.repeat(4)).relu()
+    own = last.weight.flatten(1)[labels][:, None, None]
+    logits = torch.matmul(own, quarters.view(-1, 4, channels, side * side))
+    logits = logits + last.bias[labels][:, None, None, None]
+    laid: Tensor = logits.view(-1, 2, 2, side, side).permute(0, 3, 1, 4, 2)
+    return laid.reshape(-1, 2 * side, 2 * side).sigmoid()
 
 
 def pasted(soft: Tensor, boxes: Tensor, sides: Tensor, threshold: Tensor) -> Tensor:
