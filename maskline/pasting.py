@@ -159,6 +159,10 @@ def _outline(across: Floats, y: _Axis, threshold: np.float32) -> tuple[Integers,
     column, cell = np.nonzero((inside != inside[:, below]) | unclear | unclear[:, below])
     begin = np.searchsorted(y.one, cells)
     end = np.searchsorted(y.one, cells, side="right")
+    if len(cell) * (end - begin).max(initial=0) > len(across) * len(y.one):
+        # A ragged mask: its outline is nearly everywhere, and looking at every pixel is less work.
+        values = _fused(y.first, across[:, y.one], y.second * across[:, y.other])
+        return _runs(values > threshold)
     # From one pixel above the cell's first to one below its last: neighbours may differ there, too.
     rows = begin[cell, None] - 1 + np.arange((end - begin).max(initial=0) + 2)
     real = (rows >= 0) & (rows < len(y.one))
@@ -167,8 +171,8 @@ def _outline(across: Floats, y: _Axis, threshold: np.float32) -> tuple[Integers,
     values = _fused(y.first[at], across[c, y.one[at]], y.second[at] * across[c, y.other[at]])
     hit = real & (values > threshold)
     pair, step = np.nonzero((hit[:, 1:] != hit[:, :-1]) & (rows[:, 1:] <= end[cell, None]))
-    found = np.unique(column[pair] * (len(y.one) + 1) + rows[pair, step + 1])
-    return np.divmod(found, len(y.one) + 1)
+    found = np.sort(column[pair] * (len(y.one) + 1) + rows[pair, step + 1])
+    return np.divmod(found[np.diff(found, prepend=-1) > 0], len(y.one) + 1)
 
 
 def _across(mask: Floats, x: _Axis) -> Floats:

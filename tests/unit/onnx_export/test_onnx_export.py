@@ -318,6 +318,23 @@ def test_pooled_regions_come_in_torchvisions_order(regions: int) -> None:
     assert torch.equal(in_order(levels, pooled), poolers._onnx_merge_levels(levels, pooled))
 
 
+@pytest.mark.parametrize("objects", [0, 1, 9])
+def test_masks_of_the_own_class_are_torchvisions(objects: int) -> None:
+    from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
+    from torchvision.models.detection.roi_heads import maskrcnn_inference
+
+    from maskline.models.maskrcnn_graph import of_own_class
+
+    torch.manual_seed(0)
+    predictor = MaskRCNNPredictor(16, 8, 5).eval()
+    regions, labels = torch.randn(objects, 16, 14, 14), torch.arange(objects) % 4 + 1
+    with torch.inference_mode():
+        (expected,) = maskrcnn_inference(predictor(regions), [labels])
+        found = of_own_class(predictor, regions, labels)
+    assert expected.numel() == 0 or expected.std() > 0.01
+    torch.testing.assert_close(found, expected[:, 0], atol=1e-6, rtol=0)
+
+
 def test_no_layer_s_values_are_scattered(onnx_file: Path) -> None:
     kinds = [node.op_type for node in onnx.load(onnx_file).graph.node]
     assert kinds.count("RoiAlign") == 8
