@@ -61,6 +61,10 @@ def test_int8_stands_beside_fp32(best_model: Path, onnx_file: Path, drawn_pictur
     assert (facts["precision"], facts["kind"]) == ("int8", "picture")
     kinds = {node.op_type for node in onnx.load(small).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    layers = [node for node in onnx.load(small).graph.node if node.op_type in ("Conv", "Gemm")]
+    coarse_layers = {node.name for node in layers if "DequantizeLinear" in node.input[1]}
+    assert {node.name for node in layers if "/rpn/" in node.name}.isdisjoint(coarse_layers)
+    assert any("/backbone/" in name for name in coarse_layers)
     rows = [line.split("|") for line in (best_model / "README.md").read_text().splitlines()]
     table = {row[1].strip(): row for row in rows if len(row) > 7 and row[1].strip() in ("fp32", "int8")}
     assert "delivered" in table["int8"][7]
