@@ -13,7 +13,7 @@ from .precision import Precision
 
 WORTH_IT = ("cuda",)
 """Devices that gain by it. On a CPU a step of a compiled ResNet-18 with its pyramid takes as long as before,
-and compiling it took seven minutes on two cores."""
+and compiling it takes minutes: `pytest -m slow tests/unit/sweep_trial/test_compiling.py`."""
 PICTURE = (640, 480)
 """Width and height in pixels of a picture as cameras make them; what is compiled suits such sizes best."""
 
