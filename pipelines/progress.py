@@ -86,7 +86,7 @@ def _page(progress: Progress, trials: int) -> RenderableType:
 
 def trial_table(trials: Sequence[TrialRecord]) -> Table:
     """A row a trial: its state, epochs, last and best score, time left, GPU, and parameters or reason."""
-    table = Table(box=None, padding=(0, 2), title_justify="left", title_style="bold")
+    table = Table(box=None, padding=(0, 1), title_justify="left", title_style="bold")
     best = max((t.score for t in trials if t.score is not None), default=None)
     gpus = any(trial.device for trial in trials)
     for column in ("trial", "state", "epoch", "score", "best", "left", *(["GPU"] if gpus else [])):
