@@ -202,15 +202,24 @@ def without_hidden(target: Target, cut: Tensor, areas: Tensor) -> Target:
         cut: (n,) bool, which objects are cut or covered; the boxes of those that stay become tight.
         areas: (n,) pixels of the whole objects.
     """
-    visible = target["masks"].flatten(1).sum(1, dtype=torch.int64)
+    visible = _pixels_of(target["masks"])
     kept = ~cut | (visible >= (LEAST_VISIBLE * areas).clamp(min=1))
     ignored = torch.cat([target["crowds"], target["masks"][~kept]])
     boxes = target["boxes"].clone()
-    tight = cut & kept
-    boxes[tight] = tight_boxes(target["masks"][tight])
-    left = {"boxes": boxes[kept], "labels": target["labels"][kept], "masks": target["masks"][kept]}
+    for index in (cut & kept).nonzero()[:, 0].tolist():
+        boxes[index] = tight_boxes(target["masks"][index : index + 1])[0]
+    masks = target["masks"] if kept.all() else target["masks"][kept]  # no second stack if it would be the same
+    left = {"boxes": boxes[kept], "labels": target["labels"][kept], "masks": masks}
     some = ignored.amax(0, keepdim=True) if len(ignored) else ignored
     return with_a_pixel_each({**left, "crowds": some if some.any() else some[:0]})
+
+
+def _pixels_of(masks: Tensor) -> Tensor:
+    """(n,) int64, the pixels in each of the masks (n, H, W) uint8.
+
+    One by one: torch's sum makes a copy of all of them with eight bytes a pixel.
+    """
+    return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()], dtype=torch.int64)
 
 
 def tight_boxes(masks: Tensor) -> Tensor:
@@ -243,9 +252,9 @@ def paste_objects(random: np.random.Generator, onto: Sample, source: Sample) -> 
     picture[:, :height, :width] = torch.where(
         over[:height, :width] > 0, other[:, :height, :width], picture[:, :height, :width]
     )
-    before = target["masks"].flatten(1).sum(1, dtype=torch.int64)
+    before = _pixels_of(target["masks"])
     masks = target["masks"] * (1 - over)
-    covered = masks.flatten(1).sum(1, dtype=torch.int64) < before
+    covered = _pixels_of(masks) < before
     changed = {**target, "masks": masks, "crowds": target["crowds"] * (1 - over)}
     left = without_hidden(changed, covered, before.double())
     return picture, {

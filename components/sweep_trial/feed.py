@@ -41,7 +41,8 @@ class Feed:
     process; the processes take turns, so that W processes learn from the same steps as one that accumulates
     W times as many batches. The last step of an epoch has what is left; no picture is seen twice.
 
-    If a loading process is killed, most often for want of memory, loading goes on with half as many.
+    Loading processes start with the Feed: what comes into this process's memory afterwards, such as a model,
+    is none of theirs. If one is killed, most often for want of memory, loading goes on with half as many.
 
     Attributes:
         steps_per_epoch: steps of the optimiser an epoch.
@@ -90,12 +91,7 @@ class Feed:
         while done < len(plan):
             self._plan[:] = plan[done:]
             try:
-                batches = iter(self._batches)
-                # torch lets a loader that dies raise an error wherever training is just then, also in the
-                # middle of a step; without that it is found out when the next batch is asked for.
-                if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for batch in batches:
+                for batch in self._begun(self._batches):
                     yield batch
                     done += 1
             except (RuntimeError, MemoryError) as error:
@@ -103,10 +99,23 @@ class Feed:
                     raise
                 self._workers //= 2
                 print(FEWER.format(" ".join(str(error).split()), self._workers))
+                self._plan.clear()
                 self._batches = self._loader()
 
     def _loader(self) -> DataLoader[Sample]:
-        return loader(self._dataset, batch_size=self._size, workers=self._workers, batches=self._plan)
+        made = loader(self._dataset, batch_size=self._size, workers=self._workers, batches=self._plan)
+        if self._workers:
+            self._begun(made)  # starts them
+        return made
+
+    @staticmethod
+    def _begun(batches: DataLoader[Sample]) -> Iterator[Batch]:
+        begun: Iterator[Batch] = iter(batches)
+        # torch lets a loader that dies raise an error wherever training is just then, also in the middle of a
+        # step; without that it is found out when the next batch is asked for.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return begun
 
 
 FEWER = (

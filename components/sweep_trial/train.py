@@ -58,6 +58,9 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     data = PreparedDataset.read(spec.data)
     for note in notes(settings) if team.leads else ():
         print(note)
+    augment = settings.advanced.apply_automl_train_augmentations
+    dataset = TrainingDataset(data.coco("train"), settings, augment=augment, seed=spec.seed)
+    feed = Feed(dataset, settings, spec.seed, team.rank, team.size)  # before there is a model, or a GPU in use
     precision = prepare(settings.advanced, default_device())
     torch.manual_seed(spec.seed)
 
@@ -80,9 +83,6 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     stopping = EarlyStopping(settings)
     stopping.restore(**progress.stopping)
     gradients = Gradients(model, precision, spec.seed, progress.most)
-    augment = settings.advanced.apply_automl_train_augmentations
-    dataset = TrainingDataset(data.coco("train"), settings, augment=augment, seed=spec.seed)
-    feed = Feed(dataset, settings, spec.seed, team.rank, team.size)
     record = Record(files, progress, settings.number_of_epochs * feed.steps_per_epoch, team.leads)
     watch = Stopwatch()
     late = False

@@ -1,6 +1,7 @@
 """A training leaves what the stages after it need, and does what its settings say."""
 
 import json
+import multiprocessing
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,28 @@ def test_the_loss_falls(trained: Callable[..., Trained]) -> None:
 def test_twice_the_same(trained: Callable[..., Trained]) -> None:
     first, second = (trained(name, number_of_epochs=2)[0] for name in ("a", "b"))
     one, other = (checkpoint.restore(files.last)[0].state_dict() for files in (first, second))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_loading_processes_start_before_there_is_a_model(
+    trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would keep a copy of the weights that training starts with, once it changes them."""
+    loaders: list[set[int | None]] = []
+
+    def seen(original: Callable) -> Callable:
+        return lambda *arguments: (
+            loaders.append({process.pid for process in multiprocessing.active_children()}),
+            original(*arguments),
+        )[1]
+
+    monkeypatch.setattr(room, "build_model", seen(room.build_model))
+    monkeypatch.setattr(room, "evaluate", seen(room.evaluate))
+    files, _ = trained("helped", number_of_epochs=1, number_of_workers=2)
+    assert len(loaders[0]) == 2
+    assert loaders[1] == loaders[0]  # they did the epoch
+    alone, _ = trained("alone", number_of_epochs=1)
+    one, other = (checkpoint.restore(found.last)[0].state_dict() for found in (files, alone))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
