@@ -167,4 +167,5 @@ def change_colour(random: np.random.Generator, picture: Tensor) -> Tensor:
     mean = float((grey @ pixels.mean(1, keepdim=True)).item())
     colours = saturation * torch.eye(3) + (1 - saturation) * grey.expand(3, 3)
     changed: Tensor = (brightness * contrast * colours) @ pixels
-    return changed.add_(brightness * (1 - contrast) * mean).round_().clamp_(0, 255).to(torch.uint8).view(picture.shape)
+    changed += brightness * (1 - contrast) * mean
+    return changed.round_().clamp_(0, 255).to(torch.uint8).view(picture.shape)

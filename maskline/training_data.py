@@ -208,7 +208,8 @@ def without_hidden(target: Target, cut: Tensor, areas: Tensor) -> Target:
     boxes = target["boxes"].clone()
     for index in (cut & kept).nonzero()[:, 0].tolist():
         boxes[index] = tight_boxes(target["masks"][index : index + 1])[0]
-    masks = target["masks"] if kept.all() else target["masks"][kept]  # no second stack if it would be the same
+    # No second stack if it would be the same.
+    masks = target["masks"] if kept.all() else target["masks"][kept]
     left = {"boxes": boxes[kept], "labels": target["labels"][kept], "masks": masks}
     some = ignored.amax(0, keepdim=True) if len(ignored) else ignored
     return with_a_pixel_each({**left, "crowds": some if some.any() else some[:0]})

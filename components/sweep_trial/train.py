@@ -60,7 +60,8 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         print(note)
     augment = settings.advanced.apply_automl_train_augmentations
     dataset = TrainingDataset(data.coco("train"), settings, augment=augment, seed=spec.seed)
-    feed = Feed(dataset, settings, spec.seed, team.rank, team.size)  # before there is a model, or a GPU in use
+    # Loading processes are forked here, before there is a model, or a GPU in use.
+    feed = Feed(dataset, settings, spec.seed, team.rank, team.size)
     precision = prepare(settings.advanced, default_device())
     torch.manual_seed(spec.seed)
 
