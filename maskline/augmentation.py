@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from .advanced import AdvancedSettings
+from .resampling import resampled
 from .run_lengths import Integers, nearest
 
 FILL = (124, 116, 104)
@@ -58,9 +58,7 @@ class View:
         x, y, width, height = self.window
         seen = torch.from_numpy(picture[y : y + height, x : x + width]).permute(2, 0, 1)
         if (width, height) != self.part:
-            # Not smoothed: the network's own resizing, which detects, doesn't either.
-            size = self.part[::-1]
-            seen = functional.interpolate(seen[None], size=size, mode="bilinear", align_corners=False)[0]
+            seen = resampled(seen, self.part[::-1])
         if self.part != self.canvas:
             left, top = self.place
             fill = torch.tensor(FILL, dtype=torch.uint8)[:, None, None]

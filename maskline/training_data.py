@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 from torch import Tensor
-from torch.nn import functional
 
 from .augmentation import View, change_colour, draw_view, whole
 from .loading import PictureDataset, Sample
@@ -17,6 +16,7 @@ from .models import family_of
 from .packed_masks import PackedMasks
 from .picture_cache import MIB, PictureCache
 from .pictures import open_upright
+from .resampling import resampled
 from .run_lengths import look_up
 from .settings import TrainingSettings
 from .tiling import Tiling, Window
@@ -133,9 +133,8 @@ class TrainingDataset(PictureDataset):
             pixels = np.array(open_upright(image["file_name"]).crop((left, top, left + wide, top + high)))
         if pixels.shape[:2] == (height, width):
             return pixels
-        flat = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        small = functional.interpolate(flat, size=(height, width), mode="bilinear", align_corners=False)
-        return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
+        small = resampled(torch.from_numpy(pixels).permute(2, 0, 1), (height, width))
+        return np.ascontiguousarray(small.permute(1, 2, 0).numpy())
 
     def _target(self, index: int, view: View) -> Target:
         image, window = self.images[index]["id"], self._windows[index]

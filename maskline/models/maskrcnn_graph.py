@@ -20,10 +20,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import poolers
 
 from maskline.onnx_model import MOST, PIXEL, SOFT_MASKS
+from maskline.resampling import OPSET
 
 from .family import OUTPUTS
 
-OPSET = 17
 PROPOSALS = "max_proposals"
 CELLS = 28
 """Side of the soft mask that a Mask R-CNN gives each detection."""

@@ -5,14 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.jit._trace import is_tracing
-from torch.nn import functional
 from torch.onnx.operators import shape_as_tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from maskline.resampling import resampled
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's pictures, red, green, blue, in 0 ... 1."""
+
+LEAST = 2
+"""Pixels of a side at the least: onnxruntime's Resize goes wrong where it smooths a single column."""
 
 Target = dict[str, Tensor]
 Size = tuple[int, int]
@@ -24,7 +28,7 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
     torchvision multiplies the sides by a fraction, as a double in torch and as a float32 in an exported
     graph, and rounds down: for some picture sizes the two differ by a pixel. Here the shorter side becomes
     min_size, or the longer one max_size if it would be above that, and the other side is
-    `side * wanted // other`, the same in both.
+    `side * wanted // other`, the same in both, and LEAST at the least.
 
     Pictures may be float, 0 ... 1, or uint8, which is as good and a quarter of the bytes to move. In training
     they come at their size, from `maskline.training_data`, and are not resized here.
@@ -69,7 +73,7 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
         """A picture (3, H, W) at the size that the network works on."""
         if not self.training:
             size = self._size(image)
-            image = functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+            image = resampled(image, size)
         return image, target
 
     def postprocess(
@@ -95,7 +99,7 @@ class ExactTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvi
         short, long = sides.min(), sides.max()
         wanted, most = self.min_size[-1], self.max_size
         fits = wanted * long <= most * short
-        size = torch.where(fits, sides * wanted // short, sides * most // long).clamp(min=1)
+        size = torch.where(fits, sides * wanted // short, sides * most // long).clamp(min=LEAST)
         # A graph keeps the two numbers open; torch itself wants them as numbers.
         return [size[0], size[1]] if is_tracing() else size.tolist()  # type: ignore[no-untyped-call]
 
@@ -104,5 +108,5 @@ def network_size(original: Size, min_size: int, max_size: int) -> Size:
     """Width and height at which the network works on a picture; as `ExactTransform`, in whole numbers."""
     short, long = min(original), max(original)
     wanted, side = (min_size, short) if min_size * long <= max_size * short else (max_size, long)
-    width, height = (max(1, own * wanted // side) for own in original)
+    width, height = (max(LEAST, own * wanted // side) for own in original)
     return width, height

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from maskline.families import SQUARES, require, side_of, size_of
 from maskline.packed_masks import dense
+from maskline.resampling import resampled
 from maskline.settings import TrainingSettings
 
 from .family import Found
@@ -136,8 +137,7 @@ def prepared(picture: Tensor, side: int) -> Tensor:
     """A picture (3, H, W), uint8 or 0 ... 1, as the network takes it: (3, side, side), normalised."""
     image = picture.float() / 255 if picture.dtype == torch.uint8 else picture
     if is_tracing() or image.shape[-2:] != (side, side):  # type: ignore[no-untyped-call]
-        wide = functional.interpolate(image[None], size=(side, side), mode="bilinear", align_corners=False)
-        image = wide[0]
+        image = resampled(image, (side, side))
     mean, deviation = (image.new_tensor(values)[:, None, None] for values in (MEAN, STD))
     return (image - mean) / deviation
 

@@ -20,11 +20,11 @@ from torch.nn import functional
 from torch.onnx.operators import shape_as_tensor
 
 from maskline.onnx_model import MOST, SCORE
+from maskline.resampling import OPSET
 
 from .family import OUTPUTS
 from .rfdetr import corners, prepared
 
-OPSET = 18
 PIXELS, ANSWER = "pixels", ("logits", "pred_boxes", "pred_masks")
 
 

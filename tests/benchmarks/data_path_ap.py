@@ -119,7 +119,9 @@ class _Full(_Quick):
     def _seen(self, index: int, view: View) -> Sample:
         image, size = self.images[index], view.canvas[::-1]
         picture = pil_to_tensor(Image.open(image["file_name"]).convert("RGB")).float() / 255
-        seen = functional.interpolate(picture[None], size=size, mode="bilinear", align_corners=False)[0]
+        seen = functional.interpolate(
+            picture[None], size=size, mode="bilinear", align_corners=False, antialias=True
+        )[0]
         objects = self._instances[image["id"]]
         stack = torch.from_numpy(np.stack([rle.decode(one["segmentation"]) for one in objects]))
         masks = functional.interpolate(stack[:, None].float(), size=size)[:, 0].byte()

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from maskline.models.resizing import MEAN, STD, ExactTransform
+from maskline.resampling import OPSET
 
-SIZES = [(120, 200), (640, 427), (428, 640), (20, 2000), (1, 1), (2000, 20), (61, 170), (96, 160), (526, 722)]
+SIZES = [
+    *((120, 200), (640, 427), (428, 640), (20, 2000), (1, 1), (2000, 20), (61, 170), (96, 160), (526, 722)),
+    *((1999, 1501), (64, 2000), (2000, 64), (1, 3000), (3000, 1), (97, 161), (95, 159)),
+]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +26,7 @@ SIZES = [(120, 200), (640, 427), (428, 640), (20, 2000), (1, 1), (2000, 20), (61
         (400, 1200, (444, 1333)),  # the longer side would pass max_size: 400 * 1333 // 1200
         (600, 600, (600, 600)),
         (1200, 800, (900, 600)),
-        (1, 5000, (1, 1333)),  # never less than a pixel
+        (1, 5000, (2, 1333)),  # never less than two pixels
     ],
 )
 def test_sizes(height: int, width: int, expected: tuple[int, int]) -> None:
@@ -72,7 +76,7 @@ def test_the_graph_resizes_as_torch_does(least: int, most: int, tmp_path: Path) 
             alone,
             (torch.rand(3, 240, 320),),
             str(file),
-            opset_version=17,
+            opset_version=OPSET,
             dynamo=False,
             input_names=["x"],
             output_names=["y"],

@@ -102,8 +102,15 @@ class TestWithoutAugmentation:
         picture, _ = TrainingDataset(coco, settings(150, 400))[0]
         expected, _ = ExactTransform(150, 400).eval().resize(full_size(coco))
         assert picture.shape == expected.shape
-        # Smoothed where the network's resizing takes four of 64 pixels: as good as equal on a calm picture.
-        assert (picture.float() - 255 * expected).abs().mean() < 3
+        assert (picture.float() - 255 * expected).abs().mean() < 0.8
+
+    def test_fine_detail_is_smoothed_on_both_paths(self, tmp_path: Path) -> None:
+        """Without anti-aliasing the full path would keep single pixels, and the two be 20 levels apart."""
+        coco = one_picture(tmp_path, 1600, 1200, [np.ones((1200, 1600), np.uint8)], grain=4)
+        picture, _ = TrainingDataset(coco, settings(240, 400))[0]
+        expected, _ = ExactTransform(240, 400).eval().resize(full_size(coco))
+        assert picture.shape == expected.shape
+        assert (picture.float() - 255 * expected).abs().mean() < 5
 
     @pytest.mark.parametrize("upright", [1, 6])
     def test_orientation_is_applied(self, tmp_path: Path, upright: int) -> None:

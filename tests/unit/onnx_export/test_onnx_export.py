@@ -25,6 +25,7 @@ from maskline.components.onnx_export.export import export, finished
 from maskline.components.onnx_export.parity import Graph, PictureParity, as_json, measure, require
 from maskline.errors import ParityError
 from maskline.models import build_model, family_of
+from maskline.resampling import OPSET
 
 SAID = Checkpoint({}, ("disc", "ring", "square", "triangle"), epoch=2, score=0.5, digest="d1")
 
@@ -50,7 +51,7 @@ def moved(parameter: torch.Tensor, by: float) -> Iterator[None]:
 
 def test_the_graph_explains_itself(onnx_file: Path) -> None:
     loaded = onnx.load(onnx_file)
-    assert loaded.opset_import[0].version >= 17
+    assert loaded.opset_import[0].version == OPSET
     image = loaded.graph.input[0]
     shape = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
     assert (image.name, shape) == ("image", ["height", "width", 3])
