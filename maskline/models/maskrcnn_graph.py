@@ -23,12 +23,17 @@ from maskline.onnx_model import MOST, PIXEL, SOFT_MASKS
 from maskline.resampling import OPSET
 
 from .family import OUTPUTS
+from .region_features import STRIDES
 
 PROPOSALS = "max_proposals"
 CELLS = 28
 """Side of the soft mask that a Mask R-CNN gives each detection."""
 PADDING = 1
 """Empty cells around a soft mask before it is resized, as torchvision has it."""
+BAND = 32
+"""Rows of a level that regions are pooled from together: so many of them fit into a processor's cache."""
+FURTHEST = 1 << 16
+"""More than any position of a level."""
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -80,7 +85,7 @@ def _traced(
         "masks": {0: "n", 1: "height", 2: "width"} if name == "image" else {0: "n", 2: "height", 3: "width"},
         **{output: {0: "n"} for output in outputs if output != "masks"},
     }
-    with torch.no_grad(), warnings.catch_warnings(), _one_lookup():
+    with torch.no_grad(), warnings.catch_warnings(), _levels_in_turn():
         # Tracing warns of every Python number it meets; the parity check shows what they are worth.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -97,31 +102,36 @@ def _traced(
 
 
 @contextmanager
-def _one_lookup() -> Iterator[None]:
-    """Let torchvision, while it is traced, put what it pooled from each level in order by `in_order`."""
+def _levels_in_turn() -> Iterator[None]:
+    """Let torchvision, while it is traced, put what it pools from each level one after another.
+
+    It writes that into an array of zeros, at an index for each single value: a sixth of the time of
+    ResNet-50's graph. Regions in the order of `by_position` need no such thing.
+    """
     before = poolers._onnx_merge_levels
-    poolers._onnx_merge_levels = in_order
+    poolers._onnx_merge_levels = lambda levels, pooled: torch.cat(pooled)
     try:
         yield
     finally:
         poolers._onnx_merge_levels = before
 
 
-def in_order(levels: Tensor, pooled: list[Tensor]) -> Tensor:
-    """Values pooled from each level of a pyramid, in the order of their regions.
+def by_position(pool: Any, boxes: Tensor) -> Tensor:
+    """An order of boxes in which pooling reads the pyramid level by level, and each level place by place.
 
-    torchvision writes those of each level into an array of zeros, at an index for each single value: a sixth
-    of the time of ResNet-50's graph. Here they are put one after another, and looked up once.
+    What is read for one region is then still in the processor's cache for the next.
 
     Args:
-        levels: (n,) from 0, the level of each region.
-        pooled: of each level (m, channels, side, side), for its regions in their order; the m add up to n.
+        pool: a `GatheredRoIAlign`.
+        boxes: (n, 4) x1 y1 x2 y2 in pixels of the resized picture.
 
     Returns:
-        (n, channels, side, side).
+        (n,) int64 indices of boxes.
     """
-    regions = torch.cat([torch.where(levels == level)[0] for level in range(len(pooled))])
-    return torch.cat(pooled)[torch.argsort(regions)]
+    levels = pool.map_levels([boxes])
+    strides = torch.tensor(STRIDES)[levels][:, None]
+    x, y = ((boxes[:, :2] + boxes[:, 2:]) / (2 * strides)).to(torch.int64).unbind(1)
+    return torch.argsort((levels * FURTHEST + y // BAND) * FURTHEST + x)
 
 
 class PictureModel(nn.Module):
@@ -185,12 +195,16 @@ def _found(detector: nn.Module, images: ImageList, score_threshold: Tensor, most
     """Boxes in pixels of the resized picture, labels, scores, soft masks (n, 28, 28) of one picture."""
     parts: Any = detector
     heads, features = parts.roi_heads, parts.backbone(images.tensors)
-    proposals, _ = parts.rpn(images, features)
+    proposals = parts.rpn(images, features)[0][0]
+    # Any order of proposals gives the same answer.
+    proposals = proposals[by_position(heads.box_roi_pool, proposals)]
     with _boxes_only(heads, score_threshold, most):
-        found = heads(features, proposals, images.image_sizes)[0][0]
+        found = heads(features, [proposals], images.image_sizes)[0][0]
     boxes, labels = found["boxes"], found["labels"]
-    regions = heads.mask_head(heads.mask_roi_pool(features, [boxes], images.image_sizes))
-    return boxes, labels, found["scores"], of_own_class(heads.mask_predictor, regions, labels)
+    order = by_position(heads.mask_roi_pool, boxes)
+    regions = heads.mask_head(heads.mask_roi_pool(features, [boxes[order]], images.image_sizes))
+    soft = of_own_class(heads.mask_predictor, regions, labels[order])
+    return boxes, labels, found["scores"], soft[torch.argsort(order)]
 
 
 @contextmanager

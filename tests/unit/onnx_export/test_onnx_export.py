@@ -308,15 +308,25 @@ def test_even_an_untrained_model_agrees_on_real_pictures(shared_data: Path) -> N
 
 
 @pytest.mark.parametrize("regions", [0, 1, 50])
-def test_pooled_regions_come_in_torchvisions_order(regions: int) -> None:
+def test_regions_by_position_are_pooled_level_by_level(regions: int) -> None:
+    """The order holds every region once, and what the levels give stands in it as torchvision merges it."""
     from torchvision.ops import poolers
 
-    from maskline.models.maskrcnn_graph import in_order
+    from maskline.models.maskrcnn_graph import by_position
+    from maskline.models.region_features import GatheredRoIAlign
 
     torch.manual_seed(0)
-    levels = torch.randint(0, 4, (regions,))
+    pool = GatheredRoIAlign(["0", "1", "2", "3"], 7, 2)
+    pool.know_scales()
+    assert pool.map_levels is not None
+    boxes = torch.rand(regions, 2).repeat(1, 2) * 400
+    boxes[:, 2:] += torch.rand(regions, 2) * torch.rand(regions, 1) * 900
+    order = by_position(pool, boxes)
+    assert order.sort().values.tolist() == list(range(regions))
+    levels = pool.map_levels([boxes[order]])
+    assert regions < 50 or len(levels.unique()) == 4
     pooled = [torch.rand(int((levels == level).sum()), 8, 7, 7) for level in range(4)]
-    assert torch.equal(in_order(levels, pooled), poolers._onnx_merge_levels(levels, pooled))
+    assert torch.equal(torch.cat(pooled), poolers._onnx_merge_levels(levels, pooled))
 
 
 @pytest.mark.parametrize("objects", [0, 1, 9])
