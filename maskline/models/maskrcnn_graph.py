@@ -63,14 +63,19 @@ def _end_suppression_early(graph: onnx.GraphProto) -> None:
         raise RuntimeError(
             f"{len(found)} non-maximum suppressions in the graph instead of proposals' and boxes'"
         )
-    for node, most in zip(found, (PROPOSALS, MOST), strict=True):
-        node.input[2] = most
+    for (inner, node), most in zip(found, (PROPOSALS, MOST), strict=True):
+        before, node.input[2] = node.input[2], most
+        # What told the number of boxes until now would be a constant that no node reads, at a warning of
+        # ONNX Runtime whenever the file is loaded.
+        if not any(before in other.input for other in inner.node):
+            inner.node.remove(next(other for other in inner.node if before in other.output))
 
 
-def _suppressions(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _suppressions(graph: onnx.GraphProto) -> Iterator[tuple[onnx.GraphProto, onnx.NodeProto]]:
+    """Each non-maximum suppression, and the graph, perhaps of a branch, that it is in."""
     for node in graph.node:
         if node.op_type == "NonMaxSuppression":
-            yield node
+            yield graph, node
         for attribute in node.attribute:
             yield from _suppressions(attribute.g)
 

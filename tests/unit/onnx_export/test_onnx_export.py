@@ -67,6 +67,18 @@ def test_the_graph_explains_itself(onnx_file: Path) -> None:
     }
 
 
+def test_a_file_holds_nothing_that_no_node_reads(
+    onnx_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime warns of it in each program that loads the file."""
+    session(onnx_file)
+    assert "not used by any node" not in capfd.readouterr().err
+    spare = onnx.load(onnx_file)
+    spare.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(3), "spare"))
+    session(spare)
+    assert "'spare'. It is not used by any node" in capfd.readouterr().err
+
+
 def test_the_answer_is_in_the_pictures_coordinates(onnx_file: Path, drawn_pictures: list[Path]) -> None:
     answer_to = session(onnx_file)
     assert [value.name for value in answer_to.get_inputs()] == ["image"]
