@@ -93,7 +93,7 @@ def losses_of(
     return {LOSS: torch.stack(list(found.values())).sum(), **found}
 
 
-def check_finite(losses: Mapping[str, float], epoch: int, most: float) -> None:
+def check_finite(losses: Mapping[str, float], epoch: int, most: float, former: str | None = None) -> None:
     """See whether training can go on with these losses.
 
     Args:
@@ -101,15 +101,21 @@ def check_finite(losses: Mapping[str, float], epoch: int, most: float) -> None:
         epoch: that it belongs to, from 1. In the first one any number will do: a deep model that starts from
             scratch may begin high.
         most: a loss above it ends the trial from the second epoch on, see `Family.diverged_loss`.
+        former: the run that the weights are of, if any.
 
     Raises:
         StageError: the loss is no number any more, or explodes.
     """
     loss = losses[LOSS]
     if not loss < (most if epoch > 1 else float("inf")):  # also if it is NaN
+        start = (
+            f"; or train {former} longer before checkpoint_run_id starts from it, if it was a short training"
+            if former
+            else ""
+        )
         raise StageError(
             f"the training diverged: the loss is {loss:g} in epoch {epoch}; "
-            "lower learning_rate, or lengthen warmup_cosine_lr_warmup_epochs"
+            f"lower learning_rate, or lengthen warmup_cosine_lr_warmup_epochs{start}"
         )
 
 

@@ -7,11 +7,11 @@ SIGTERM it finishes the step, keeps a checkpoint and ends with exit code 143.
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from maskline.artifacts import TrialDirectory
 from maskline.checkpoint import Checkpoint
@@ -38,6 +38,7 @@ from .precision import prepare
 from .record import Record, Stopwatch
 from .resume import Progress, Shelf
 from .spec import TrialSpec
+from .statistics import measure_statistics
 from .team import Team, launch, processes_for
 from .validation import evaluate
 
@@ -76,7 +77,9 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
     progress = shelf.restore()
     if progress is None:
         progress = Progress()
-        _start(model, settings, data.classes)
+        begun = _start(model, settings, data.classes)
+        if settings.checkpoint_run_id is not None:
+            measure_statistics(model, begun, dataset, precision)
     family = family_of(settings.model_name)
     if settings.advanced.torch_compile:
         compile_backbone(model, settings, precision)
@@ -102,7 +105,7 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
                         parameters["lr"] = learning_rate
                     losses = gradients.of(step, progress.epoch)
                     losses, late = team.add_up(model, losses, time.time() > spec.deadline)
-                    check_finite(losses, progress.epoch, family.diverged_loss)
+                    check_finite(losses, progress.epoch, family.diverged_loss, settings.checkpoint_run_id)
                     precision.scaler.unscale_(optimizer)
                     clip_gradients(model, settings.advanced)
                     precision.scaler.step(optimizer)
@@ -144,11 +147,13 @@ def train(spec: TrialSpec, stop: Interruption | None = None, team: Team = ALONE)
         print("stopped early: " + ("out of time" if late else "no more improvement"))
 
 
-def _start(model: nn.Module, settings: TrainingSettings, classes: Sequence[str]) -> None:
-    """Give a new model the weights that training starts from."""
-    if (found := weights.fetch(settings)) is not None:
-        missing = weights.load(family_of(settings.model_name), model, found, classes)
-        print(f"not in the weights, so trained from scratch: {', '.join(missing) or 'nothing'}")
+def _start(model: nn.Module, settings: TrainingSettings, classes: Sequence[str]) -> Mapping[str, Tensor]:
+    """Give a new model the weights that training starts from; their tensors by name, none from scratch."""
+    if (found := weights.fetch(settings)) is None:
+        return {}
+    missing = weights.load(family_of(settings.model_name), model, found, classes)
+    print(f"not in the weights, so trained from scratch: {', '.join(missing) or 'nothing'}")
+    return found.tensors
 
 
 def main(arguments: list[str]) -> int:
