@@ -67,9 +67,7 @@ def test_the_graph_explains_itself(onnx_file: Path) -> None:
     }
 
 
-def test_a_file_holds_nothing_that_no_node_reads(
-    onnx_file: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_holds_nothing_that_no_node_reads(onnx_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """ONNX Runtime warns of it in each program that loads the file."""
     session(onnx_file)
     assert "not used by any node" not in capfd.readouterr().err
