@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,15 @@ class OnnxModel:
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
         self.path = Path(path) / MODEL if Path(path).is_dir() else Path(path)
-        data = _read(self.path)
-        self.facts = _facts(data, self.path)
+        file = _read(self.path)
+        self.facts = _facts(file, self.path)
         self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
         self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
         # Where masks are of the whole picture there are none in boxes.
         in_boxes = self.facts.get("masks_in_boxes", "true") == "true"
         self._lean = self.facts["kind"] == "picture" and in_boxes
-        if self._lean:
-            data = onnx_wire.with_output_instead(data, "masks", SOFT_MASKS)
+        data = onnx_wire.with_output_instead(file, "masks", SOFT_MASKS) if self._lean else bytes(file)
+        del file
         grid = json.loads(self.facts.get("tiling", "null"))
         self.tiling = Tiling.parse(**grid) if grid else None
         self._session = _session(data, threads, providers, self.path)
@@ -125,16 +126,21 @@ def _scalar(name: str, value: float) -> NDArray[Any]:
     return np.array(value, dtype=np.int64 if name == MOST else np.float32)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> bytes | mmap:
+    """What a file holds, if it can be so without a copy: nearly all is weights, which are copied later."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            try:
+                return mmap(stream.fileno(), 0, access=ACCESS_READ)
+            except (OSError, ValueError):  # a pipe, an empty file, a file system that maps no files
+                return stream.read()
     except OSError as error:
         raise ModelFileError(
             f"{path} can't be read: {error.strerror}; name model.onnx or its folder"
         ) from error
 
 
-def _facts(data: bytes, path: Path) -> dict[str, str]:
+def _facts(data: bytes | mmap, path: Path) -> dict[str, str]:
     try:
         facts = onnx_wire.metadata(data)
     except (ValueError, UnicodeDecodeError) as error:

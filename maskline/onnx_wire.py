@@ -7,6 +7,7 @@ on the encoding of protocol buffers: https://protobuf.dev/programming-guides/enc
 """
 
 from collections.abc import Iterator
+from mmap import mmap
 
 GRAPH, METADATA = 7, 14  # fields of ModelProto
 NODE, OUTPUT = 1, 12  # of GraphProto
@@ -19,7 +20,7 @@ Field = tuple[int, memoryview, memoryview]
 """Number, payload, and the whole field with its tag."""
 
 
-def metadata(data: bytes) -> dict[str, str]:
+def metadata(data: bytes | mmap) -> dict[str, str]:
     """The metadata in an ONNX file.
 
     Raises:
@@ -33,11 +34,11 @@ def metadata(data: bytes) -> dict[str, str]:
     return found
 
 
-def with_output_instead(data: bytes, old: str, new: str) -> bytes:
+def with_output_instead(data: bytes | mmap, old: str, new: str) -> bytes:
     """The model with the inner tensor `new` as output in place of `old`, and without nodes that none needs.
 
     Args:
-        data: an ONNX file.
+        data: an ONNX file, read or mapped.
         old: name of one of its outputs.
         new: name of a tensor that one of its nodes gives.
     """

@@ -1,9 +1,11 @@
 """Prediction with the delivered file: without torch, as the graph says, one bad picture alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import onnx
@@ -159,10 +161,12 @@ def test_what_is_no_model_is_refused(tmp_path: Path, drawn_pictures: list[Path])
     (tmp_path / "model.onnx").write_bytes(b"not a model at all")
     foreign = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
     onnx.save(foreign, tmp_path / "foreign.onnx")
+    (tmp_path / "empty.onnx").touch()
     for path, reason in (
         (tmp_path / "absent.onnx", "can't be read"),
         (tmp_path, "is no ONNX file"),
         (tmp_path / "foreign.onnx", "is no model of Maskline"),
+        (tmp_path / "empty.onnx", "is no model of Maskline"),
     ):
         with pytest.raises(ModelFileError, match=reason):
             OnnxModel(path)
@@ -170,6 +174,14 @@ def test_what_is_no_model_is_refused(tmp_path: Path, drawn_pictures: list[Path])
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert command(tmp_path, drawn_pictures[0], "--format", "png").returncode == 2
+
+
+def test_a_model_is_read_from_what_no_memory_is_mapped_to(onnx_file: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=(tmp_path / "pipe").write_bytes, args=(onnx_file.read_bytes(),))
+    writer.start()
+    assert OnnxModel(tmp_path / "pipe").facts == OnnxModel(onnx_file).facts
+    writer.join()
 
 
 def test_onnxruntime_numpy_and_pillow_are_enough(onnx_file: Path, drawn_pictures: list[Path]) -> None:
