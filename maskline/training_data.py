@@ -26,8 +26,8 @@ LEAST_VISIBLE = 0.2
 DECODED = 2
 """Pictures are decoded at this many times their sides, where the files have them, and the rest is resampled.
 
-The decoder's own smoothing shows in fewer: at 1.25 times, brightness differed by 2 levels of 255 from that of
-the whole picture resampled at once, and by 0.9 or less from 2 on. Pillow's `thumbnail` has the same number.
+The decoder's own smoothing would show in fewer. Pillow's `thumbnail` has the same number. What is left of it
+in AP: `make bench ONLY=data_path_ap`.
 """
 
 Size = tuple[int, int]
