@@ -7,6 +7,13 @@ the learning rate, as on Azure ML (the linear rule of Goyal et al. 2017, https:/
 Gradients are added up in one piece after the backward pass, and not by the hooks of
 DistributedDataParallel: a process that runs out of memory does its pass again in smaller parts, which those
 hooks don't survive. Only the first process writes files; any other can be ended at any moment.
+
+The weights are those of one process that accumulates W times as many batches a step at the same rate, to
+rounding. So is all else where batch normalisation is frozen. Where it isn't, each batch is normalised by
+itself in both, but running statistics differ after a step, and by them what is evaluated: one process moves
+them batch after batch; in a team each moves its own by its share of the batches, and the mean is kept.
+Statistics over all processes at once (SyncBatchNorm) would need every process to make the same passes, and
+one that is short of memory makes more of them.
 """
 
 import os
@@ -74,7 +81,8 @@ class Team:
         return self.rank == 0
 
     def add_up(self, model: nn.Module, losses: dict[str, float], late: bool) -> tuple[dict[str, float], bool]:
-        """Give every process the sum of all gradients and losses, and the mean of all batch statistics.
+        """Give every process the sum of all gradients and losses, and the mean of batch statistics over those
+        that had a batch.
 
         Args:
             model: whose gradients are replaced, in place.
@@ -87,11 +95,15 @@ class Team:
         if self.size == 1:
             return losses, late
         tensors = [_gradient(p) for p in model.parameters() if p.requires_grad]
-        tensors += [statistic.div_(self.size) for statistic in _statistics(model)]
+        statistics, had = list(_statistics(model)), float(bool(losses))
+        tensors += [statistic.mul_(had) for statistic in statistics]
+        tensors.append(torch.full((1,), had, device=tensors[0].device))
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         for tensor, summed in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
             tensor.copy_(summed.view_as(tensor))
+        for statistic in statistics:
+            statistic.div_(tensors[-1])
         told = self.gather([(losses, late)])
         names = dict.fromkeys(name for part, _ in told for name in part)
         return {n: sum(part.get(n, 0.0) for part, _ in told) for n in names}, any(out for _, out in told)
