@@ -18,8 +18,13 @@ OPSET = 18
 
 def resampled(picture: Tensor, size: Sequence[Any]) -> Tensor:
     """A picture (3, H, W), float or uint8, at another height and width: bilinear, with anti-aliasing."""
+    batch = picture[None]
+    if picture.dtype == torch.uint8:
+        # The same pixels, with strides by which torch knows a picture whose channels come last, and leaves
+        # them so: else it would be laid out anew before and after.
+        batch = picture.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
     return functional.interpolate(
-        picture[None], size=list(size), mode="bilinear", align_corners=False, antialias=True
+        batch, size=list(size), mode="bilinear", align_corners=False, antialias=True
     )[0]
 
 
