@@ -171,7 +171,10 @@ def share(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_batch_statistics_are_the_mean_of_those_that_had_a_batch(tmp_path: Path) -> None:
+def test_batch_statistics_are_the_mean_of_those_that_had_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])  # where the processes find this module
     team = [multiprocessing.get_context("spawn").Process(target=share, args=(n, tmp_path)) for n in (0, 1)]
     for process in team:
         process.start()
