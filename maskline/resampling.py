@@ -2,7 +2,8 @@
 
 Every pixel of a smaller picture is a mean over all that lies under it. So a picture that is shrunk in two
 steps, as by the decoder of a JPEG file and then here, is very nearly the one that is shrunk at once, and what
-a model has learnt from the one is true of the other: `make bench ONLY=data_path_ap`.
+a model has learnt from the one is true of the other: `make bench ONLY=data_path_ap`. How a graph does it says
+`maskline.models.tracing`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-OPSET = 18
-"""Of exported graphs: the first one whose Resize smooths."""
 
 
 def resampled(picture: Tensor, size: Sequence[Any]) -> Tensor:
@@ -26,19 +24,3 @@ def resampled(picture: Tensor, size: Sequence[Any]) -> Tensor:
     return functional.interpolate(
         batch, size=list(size), mode="bilinear", align_corners=False, antialias=True
     )[0]
-
-
-def _node(graph: Any, picture: Any, size: Any, align_corners: Any, factors: Any) -> Any:
-    """The same in a graph; torch's TorchScript-based exporter has no rule for it.
-
-    Neither counts what lies beyond the edge: the weights inside are made to add up to 1.
-    """
-    none = graph.op("Constant", value_t=torch.tensor([]))
-    how = {"mode_s": "linear", "antialias_i": 1, "exclude_outside_i": 1}
-    return graph.op("Resize", picture, none, none, size, axes_i=[2, 3], **how)
-
-
-# Public and documented, though not in torch's __all__.
-torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined]
-    "aten::_upsample_bilinear2d_aa", _node, OPSET
-)

@@ -4,8 +4,6 @@ torch's newer exporter can't yet translate torchvision's non-maximum suppression
 on the number of boxes; the TorchScript-based one can.
 """
 
-import io
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,10 +18,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import poolers
 
 from maskline.onnx_model import MOST, PIXEL, SOFT_MASKS
-from maskline.resampling import OPSET
 
 from .family import OUTPUTS
 from .region_features import STRIDES
+from .tracing import traced
 
 PROPOSALS = "max_proposals"
 CELLS = 28
@@ -83,27 +81,14 @@ def _suppressions(graph: onnx.GraphProto) -> Iterator[tuple[onnx.GraphProto, onn
 def _traced(
     model: nn.Module, name: str, example: torch.Tensor, limits: Mapping[str, Tensor], outputs: tuple[str, ...]
 ) -> onnx.ModelProto:
-    stream = io.BytesIO()
     axes = {
         "image": {0: "height", 1: "width"},
         "input": {2: "height", 3: "width"},
         "masks": {0: "n", 1: "height", 2: "width"} if name == "image" else {0: "n", 2: "height", 3: "width"},
         **{output: {0: "n"} for output in outputs if output != "masks"},
     }
-    with torch.no_grad(), warnings.catch_warnings(), _levels_in_turn():
-        # Tracing warns of every Python number it meets; the parity check shows what they are worth.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model.eval(),
-            (example, *limits.values()),
-            stream,  # type: ignore[arg-type]  # a file will do, its type information says otherwise
-            opset_version=OPSET,
-            dynamo=False,
-            input_names=[name, *limits],
-            output_names=list(outputs),
-            dynamic_axes={key: value for key, value in axes.items() if key in (name, *outputs)},
-        )
-    return onnx.load_model_from_string(stream.getvalue())
+    with _levels_in_turn():
+        return traced(model, {name: example, **limits}, outputs, axes)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ size of the picture; those parts are made by the older exporter, which keeps siz
 by the names of what they hand over.
 """
 
-import io
 import logging
 import warnings
 from collections.abc import Mapping
@@ -20,10 +19,10 @@ from torch.nn import functional
 from torch.onnx.operators import shape_as_tensor
 
 from maskline.onnx_model import MOST, SCORE
-from maskline.resampling import OPSET
 
 from .family import OUTPUTS
 from .rfdetr import corners, prepared
+from .tracing import OPSET, traced
 
 PIXELS, ANSWER = "pixels", ("logits", "pred_boxes", "pred_masks")
 
@@ -147,27 +146,12 @@ def _core(detector: Any, pixels: Tensor, name: str) -> onnx.ModelProto:
 def _traced(
     model: nn.Module, given: Mapping[str, Tensor], outputs: tuple[str, ...] = OUTPUTS
 ) -> onnx.ModelProto:
-    stream = io.BytesIO()
     open_sides = {
         "image": {0: "height", 1: "width"},
-        "masks": {0: "n", 1: "height", 2: "width"},
+        "masks": {0: "n"} if "input" in given else {0: "n", 1: "height", 2: "width"},
         **{output: {0: "n"} for output in OUTPUTS if output != "masks"},
     }
-    if "input" in given:
-        open_sides["masks"] = {0: "n"}
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model.eval(),
-            tuple(given.values()),
-            stream,  # type: ignore[arg-type]  # a file will do, its type information says otherwise
-            opset_version=OPSET,
-            dynamo=False,
-            input_names=list(given),
-            output_names=list(outputs),
-            dynamic_axes={k: v for k, v in open_sides.items() if k in given or k in outputs},
-        )
-    return onnx.load_model_from_string(stream.getvalue())
+    return traced(model, given, outputs, open_sides)
 
 
 def _joined(parts: list[onnx.ModelProto], inputs: list[str]) -> onnx.ModelProto:

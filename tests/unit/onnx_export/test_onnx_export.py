@@ -25,7 +25,7 @@ from maskline.components.onnx_export.export import export, finished
 from maskline.components.onnx_export.parity import Graph, PictureParity, as_json, measure, require
 from maskline.errors import ParityError
 from maskline.models import build_model, family_of
-from maskline.resampling import OPSET
+from maskline.models.tracing import OPSET
 
 SAID = Checkpoint({}, ("disc", "ring", "square", "triangle"), epoch=2, score=0.5, digest="d1")
 
