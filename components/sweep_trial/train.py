@@ -23,6 +23,7 @@ from maskline.prediction import default_device
 from maskline.settings import TrainingSettings, complete
 from maskline.training_data import TrainingDataset
 
+from .batch_statistics import measure_statistics
 from .compiling import compile_backbone
 from .feed import Feed
 from .gradients import Gradients, check_finite
@@ -38,7 +39,6 @@ from .precision import prepare
 from .record import Record, Stopwatch
 from .resume import Progress, Shelf
 from .spec import TrialSpec
-from .statistics import measure_statistics
 from .team import Team, launch, processes_for
 from .validation import evaluate
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from maskline.components.sweep_trial.batch_statistics import measure_statistics
 from maskline.components.sweep_trial.gradients import LOSS, check_finite, losses_of
 from maskline.components.sweep_trial.precision import Precision
-from maskline.components.sweep_trial.statistics import measure_statistics
 from maskline.dataset import PreparedDataset
 from maskline.errors import StageError
 from maskline.loading import collate
