@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from . import storage
 from .artifacts import TrialRecord
 from .errors import StageError
-from .study_storage import JOURNAL, STUDY_URL, open_storage
+from .study_storage import JOURNAL, OPENING_SECONDS, STUDY_URL, open_storage
 
 __all__ = ["JOURNAL", "fingerprint", "open_study", "read_trials", "run_directory", "seed_of"]
 
@@ -138,18 +138,19 @@ def open_study(run: Path, fingerprint: str = "", copies: str = "") -> optuna.Stu
     return study
 
 
-def existing_study(run: Path | str) -> optuna.Study:
+def existing_study(run: Path | str, patience: float = OPENING_SECONDS) -> optuna.Study:
     """The study of a run that must exist.
 
     Args:
         run: its directory or URI.
+        patience: seconds to wait for a database that is away.
 
     Raises:
         StageError: there is no such run, or its database can't be reached.
     """
-    place, folder = str(run).rstrip("/"), None if "://" in str(run) else Path(run)
-    if os.environ.get(STUDY_URL) or (folder is not None and (folder / JOURNAL).exists()):
-        kept = open_storage(folder)
+    place, inside = str(run).rstrip("/"), bool(os.environ.get(STUDY_URL))
+    if inside or ("://" not in place and Path(run, JOURNAL).exists()):
+        kept = open_storage(None if inside else Path(run), patience)  # in a database: no folder is made
         name = place.rpartition("/")[2]
         if any(study.study_name == name for study in kept.get_all_studies()):
             return optuna.load_study(study_name=name, storage=kept)

@@ -99,11 +99,12 @@ def _whole_lines(path: Path) -> int:
         return file.read().rfind(b"\n") + 1
 
 
-def open_storage(run: Path | None) -> BaseStorage:
+def open_storage(run: Path | None, patience: float = OPENING_SECONDS) -> BaseStorage:
     """The storage of a run's study.
 
     Args:
         run: the run directory, made if need be; None for one at a URI, which can't hold a journal.
+        patience: seconds to wait for a database that is away.
 
     Raises:
         StageError: the storage can't be reached or written, or there is no database and no folder.
@@ -122,14 +123,15 @@ def open_storage(run: Path | None) -> BaseStorage:
     except OSError as error:
         raise StageError(f"the run directory {run} can't be written: {error}; choose another") from error
     try:
-        return persistently(lambda: _database(url), OPENING_SECONDS)
+        return persistently(lambda: _database(url), patience)
     except ImportError as error:
         raise StageError(
             f"{STUDY_URL} is set, and psycopg not installed; pip install 'maskline[postgres]'"
         ) from error
     except AWAY as error:
         raise StageError(
-            f"the study's database in {STUDY_URL} can't be reached: {_first_line(error)}"
+            f"the study's database in {STUDY_URL} can't be reached: {_first_line(error)}; "
+            "see whether it runs, and whether this machine may connect to it"
         ) from error
 
 

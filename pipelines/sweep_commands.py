@@ -47,7 +47,7 @@ def _trials(run: str, cluster: Path | None) -> list[TrialRecord]:
     from maskline.study_storage import STUDY_URL
 
     if cluster is None or STUDY_URL in os.environ or Path(run, JOURNAL).exists():
-        return read_trials(existing_study(run))
+        return read_trials(existing_study(run, patience=0))  # a person waits for it
     return _client(cluster).trials(run)
 
 

@@ -36,9 +36,8 @@ def test_databases_that_cant_be(
     url: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(STUDY_URL, url)
-    monkeypatch.setattr("maskline.study_storage.OPENING_SECONDS", 0)
     with pytest.raises(StageError, match=words) as error:
-        open_storage(tmp_path)
+        open_storage(tmp_path, patience=0)
     assert "secret" not in str(error.value)
 
 

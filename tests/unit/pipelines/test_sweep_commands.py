@@ -64,6 +64,17 @@ def test_a_run_that_isnt_there(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_database_that_is_away_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stage waits for it; a person is told."""
+    monkeypatch.setenv("MASKLINE_STUDY_URL", "postgresql://nobody:secret@127.0.0.1:1/base")
+    with pytest.raises(StageError, match="can't be reached: .*Connection refused; see whether it runs"):
+        call("trials", str(tmp_path / "nowhere"))
+    assert capfd.readouterr().out == ""
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_automode_is_shown(tmp_path: Path) -> None:
     write_sample_data(tmp_path / "data", pictures=15, size=64)
     job = tmp_path / "job.yaml"
