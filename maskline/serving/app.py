@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -51,7 +53,9 @@ def build_app(model: OnnxModel, name: str = "maskline", limits: ServingLimits | 
             Route(f"{path}/ready", house.model_ready),
             Route(f"{path}/infer", house.counted("infer", house.infer), methods=["POST"]),
         ]
-    return Starlette(routes=served, lifespan=house.open, exception_handlers={Refused: _refuse, 404: _unknown})
+    return Starlette(
+        routes=served, lifespan=house.open, exception_handlers={Refused: _refuse, HTTPException: _unknown}
+    )
 
 
 class _House:
@@ -141,8 +145,11 @@ class _House:
         """The body, which is not read further than the limit.
 
         Raises:
-            Refused: it is larger, or takes too long.
+            Refused: it is larger, compressed, or takes too long.
         """
+        packed = request.headers.get("content-encoding", "identity")
+        if packed != "identity":
+            raise Refused(415, f"content-encoding={packed} is not supported; send the body as it is")
         most = self.limits.body_bytes
         too_large = Refused(413, f"the request is larger than {most} bytes", {"Connection": "close"})
         told = request.headers.get("content-length", "0")
@@ -210,8 +217,17 @@ class _House:
 async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refused):
         raise error
-    return JSONResponse({"error": error.reason}, error.status, error.headers)
+    # In ASCII: a reason may repeat letters of the request that UTF-8 has not.
+    content = json.dumps({"error": error.reason})
+    return Response(content, error.status, error.headers, media_type=JSON)
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"there is nothing at {request.url.path}; see /v2, /score, /metrics"}, 404)
+    """No such path, or none that takes this method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    path, allowed = request.url.path, dict(error.headers or {})
+    reason = f"there is nothing at {path}; see /v2, /score, /metrics"
+    if error.status_code == 405:
+        reason = f"{path} takes {allowed['Allow']}, not {request.method}"
+    return await _refuse(request, Refused(error.status_code, reason, allowed))

@@ -1,6 +1,7 @@
 """Requests of both protocols as pictures, and answers of both."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -157,15 +158,20 @@ def _tensor(tensor: Mapping[str, Any]) -> list[Picture]:
         raise Refused(400, f"shape={shape} is no picture; give [height, width, 3] or [n, height, width, 3]")
     if 0 in shape:
         raise Refused(400, f"shape={shape} has no pixels")
+    values = _numbers(data)
+    if len(values) != math.prod(shape) or min(values) < 0 or max(values) > 255:
+        raise Refused(400, f"data must be {' x '.join(map(str, shape))} whole numbers from 0 to 255")
+    return list(np.array(values, dtype=np.uint8).reshape(-1, *shape[-3:]))
+
+
+def _numbers(data: list[Any]) -> list[int]:
+    """The whole numbers in lists, in order; none where something else stands among them."""
     try:
-        values = np.array(data)
-        right = values.size == int(np.prod(shape)) and values.dtype.kind in "iu"
-        if not right or values.min() < 0 or values.max() > 255:
-            raise Refused(400, f"data must be {' x '.join(map(str, shape))} whole numbers from 0 to 255")
-    except (ValueError, OverflowError) as error:
-        raise Refused(400, f"data is no regular list of numbers: {error}") from error
-    pictures: list[Picture] = list(values.astype(np.uint8).reshape(-1, *shape[-3:]))
-    return pictures
+        # As objects: of texts numpy would make an array whose every place is as long as the longest.
+        found: list[int] = np.array(data, dtype=object).ravel().tolist()
+    except ValueError:  # nested deeper than an array can be
+        return []
+    return found if set(map(type, found)) == {int} else []
 
 
 def _pixels(picture: Picture, place: int, most: int) -> NDArray[np.uint8]:

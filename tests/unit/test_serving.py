@@ -157,7 +157,7 @@ def test_a_model_with_a_grid_is_served_with_its_tiles(tiled_file: Path, drawn_pi
     model, file = OnnxModel(tiled_file, threads=1), drawn_pictures[3]
     pixels = np.asarray(Image.open(file))
     expected = tiled(model.whole, pixels, Tiling(2, 1, 0.1), most=20)
-    assert len(expected) != len(model.whole(pixels))
+    assert expected.scores.tolist() != model.whole(pixels).scores.tolist()
     data = base64.b64encode(file.read_bytes()).decode()
     server = Server(tiled_file)
     try:
@@ -208,10 +208,34 @@ def test_what_it_cannot_take_is_refused_with_the_reason(
         assert (response.status_code, reason in response.json()["error"]) == (status, True), response.text
     assert client.post("/score", content=b"{").status_code == 400
     assert client.post("/score", content=b"[" * 100_000).status_code == 400
-    assert client.get("/score").status_code == 405
+    wrong = client.get("/score")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert wrong.json()["error"] == "/score takes POST, not GET"
     assert client.get("/else").status_code == 404
+    packed = client.post("/score", content=b"{}", headers={"content-encoding": "gzip"})
+    assert (packed.status_code, "content-encoding=gzip" in packed.text) == (415, True)
     binary = client.post(infer, content=b"{}", headers={"inference-header-content-length": "2"})
     assert binary.status_code == 400
+
+
+def test_no_request_breaks_the_server(client: httpx.Client, server: Server) -> None:
+    infer = "/v2/models/maskline/infer"
+    third = pow(7, -1, 2**64)  # 7 * third is 1, where products have 64 bits
+    texts = ["x" * 100_000, *[""] * 50_000]
+    before = server.memory()
+    for shape, data in (
+        ([7, third, 3], [1, 2, 3]),
+        ([2**62, 4, 3], []),
+        ([1, 1, 3], [True, 0, 0]),
+        ([1, 1, 3], [[[[1, 2], [3]]]]),
+        ([1, len(texts) // 3, 3], texts),
+    ):
+        response = client.post(infer, json=tensor("UINT8", shape, data))
+        assert (response.status_code, "whole numbers" in response.json()["error"]) == (400, True)
+    assert server.memory() - before < 32 << 20
+    # A letter that JSON can tell and UTF-8 can't.
+    response = client.post("/score", content=json.dumps(asked(params={"\ud800": 1})))
+    assert (response.status_code, response.json()["error"].startswith("\ud800=1 is no limit")) == (400, True)
 
 
 def test_large_requests_are_not_read(client: httpx.Client, server: Server) -> None:
