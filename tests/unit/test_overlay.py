@@ -104,3 +104,26 @@ def test_any_number_of_classes_has_its_own_colour():
 
 def test_jpeg_uri():
     assert jpeg_uri(blank(4, 4)).startswith("data:image/jpeg;base64,/9j/")
+
+
+def test_outlines_and_letters_grow_with_the_picture():
+    mask = np.zeros((1500, 2400))
+    mask[600:, 800:] = 1
+    record = {"category_id": 1, "segmentation": encode(mask), "score": 0.5}
+    image = blank(2400, 1500)
+    drawn = np.asarray(overlay_masks(image, [record], COLOURS, {1: "nut"}, largest=image.size))
+    full = (drawn == np.array(COLOURS[1])).all(axis=2)
+    assert full[1000, 800:803].all()
+    assert drawn[1000, 803].tolist() == mixed(COLOURS[1])
+    assert full[1497:, 1500].all()
+    assert not full[1496, 1500]
+    letters = np.flatnonzero((drawn == 0).all(axis=2).any(axis=1))
+    assert 22 <= letters[-1] - letters[0] + 1 <= 33
+
+
+def test_a_label_does_not_hide_the_whole_picture():
+    mask = np.zeros((12, 30))
+    mask[4:8, 4:8] = 1
+    record = {"category_id": 1, "segmentation": encode(mask), "score": 0.5}
+    drawn = np.asarray(overlay_masks(blank(30, 12), [record], COLOURS, {1: "nut"}, largest=(30, 12)))
+    assert (drawn[mask == 0] == 100).all()
