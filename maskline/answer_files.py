@@ -1,10 +1,10 @@
 """Predictions on disk, written while they come: one class for each form."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from PIL import Image
 
@@ -13,6 +13,8 @@ from .answers import line
 from .detections import Detections
 from .errors import DataError
 from .inference import files_of
+
+OVERLAY = ".overlay.jpg"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Labelme:
     """A LabelMe file beside each name."""
 
     folder: Path
+    suffixes: ClassVar = (".json",)
 
     def __call__(self, name: str, file: Path, found: Detections) -> None:
         """Write one file."""
@@ -112,6 +115,7 @@ class Png:
     """A PNG of numbers a picture, and a JSON file that says what they are."""
 
     folder: Path
+    suffixes: ClassVar = (".png", ".json")
 
     def __call__(self, name: str, file: Path, found: Detections) -> None:
         """Write both files."""
@@ -131,11 +135,28 @@ def write_overlay(
     results: list[Mapping[str, object]] = list(answers.coco_annotations(found, 0))
     names = dict(enumerate(classes, 1))
     drawn = overlay_masks(picture, results, class_colours(len(classes)), names, largest=picture.size)
-    drawn.save(_target(folder, name, ".overlay.jpg"), quality=90)
+    drawn.save(_target(folder, name, OVERLAY), quality=90)
+
+
+def place(folder: Path, name: str, suffix: str) -> Path:
+    """Where the answer of that name and kind lies in a folder."""
+    return folder / (os.path.splitext(name)[0] + suffix)
+
+
+def require_new(files: Iterable[Path]) -> None:
+    """Whether all of these may be written: no picture and no corrected answer is ever overwritten.
+
+    Raises:
+        DataError: one is there already.
+    """
+    there = [file for file in files if os.path.lexists(file)]
+    if there:
+        others = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
+        raise DataError(f"{there[0]}{others} there already; choose another --out, or remove them first")
 
 
 def _target(folder: Path, name: str, suffix: str) -> Path:
-    target = folder / (os.path.splitext(name)[0] + suffix)
+    target = place(folder, name, suffix)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError
 
@@ -147,6 +147,9 @@ def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int = PIXEL_LIMIT) 
         raise
     except FileNotFoundError:
         raise DataError(f"{name} is not there") from None
+    except UnidentifiedImageError:
+        known = ", ".join(_FORMATS)
+        raise DataError(f"{name} can't be read as a picture: its format is none of {known}") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large to be opened: {error}") from error
     except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything

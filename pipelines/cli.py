@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -188,6 +189,8 @@ for panel, verbs in (
 
 def main() -> None:
     """Entry point: errors are lines, not tracebacks."""
+    # Pillow's, of pictures that maskline.pictures has a limit of its own for.
+    warnings.filterwarnings("ignore", message=".*decompression bomb")
     try:
         app()
     except MasklineError as error:

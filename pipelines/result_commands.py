@@ -137,7 +137,10 @@ def predict(
         ),
     ] = Form.AZURE,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the answers.", show_default="standard output")
+        Path | None,
+        typer.Option(
+            help="Folder for the answers; no file in it is overwritten.", show_default="standard output"
+        ),
     ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Draw the answers on the pictures, too.")
@@ -156,15 +159,18 @@ def predict(
 
     Pictures that can't be read are named on standard error, and the exit code is 3; the others are answered.
     """
-    from maskline.answer_files import named, write_overlay
+    from maskline.answer_files import named, require_new, write_overlay
     from maskline.inference import predict as answers_on
     from maskline.onnx_model import OnnxModel
     from maskline.pictures import open_upright
 
     if out is None and (overlay or form not in FILES):
-        raise typer.BadParameter("needs --out, a folder to write to", param_hint=f"--format {form.value}")
+        hint = f"--format {form.value}" if form not in FILES else "--overlay"
+        raise typer.BadParameter("needs --out, a folder to write to", param_hint=hint)
     limits = {"score_threshold": score_threshold, "max_detections": max_detections}
     listed = named(pictures)
+    if out is not None:
+        require_new(_written(form, out, overlay, [one.name for one in listed]))
     loaded = OnnxModel(model, threads=0 if len(listed) == 1 else 1)
     wanted = {name: value for name, value in limits.items() if value is not None}
     unreadable = 0
@@ -209,6 +215,18 @@ def serve(
         raise ModelFileError(f"{error.name} is not installed; pip install 'maskline[serve]'") from error
     limits = ServingLimits(max_body_bytes, max_pixels, max_pictures, queue, workers=workers)
     run(model, host=host, port=port, name=name, limits=limits)
+
+
+def _written(form: Form, out: Path, overlay: bool, names: list[str]) -> Iterator[Path]:
+    """The files that answers on pictures of these names make."""
+    from maskline import answer_files
+
+    kinds = {Form.LABELME: answer_files.Labelme.suffixes, Form.PNG: answer_files.Png.suffixes}
+    suffixes = (*kinds.get(form, ()), *((answer_files.OVERLAY,) if overlay else ()))
+    if form in FILES:
+        yield out / FILES[form]
+    for name in names:
+        yield from (answer_files.place(out, name, suffix) for suffix in suffixes)
 
 
 @contextmanager

@@ -60,7 +60,12 @@ def test_limits_are_asked_for_or_refused(onnx_file: Path, drawn_pictures: list[P
     model = OnnxModel(onnx_file)
     counts = [
         sum(len(answer.detections or ()) for answer in maskline.predict(model, drawn_pictures, **limits))
-        for limits in ({"score_threshold": 0.0}, {}, {"max_detections": 1}, {"score_threshold": 1.0})
+        for limits in (
+            {"score_threshold": 0.0, "max_detections": 100},
+            {"max_detections": 100},
+            {"max_detections": 1},
+            {"score_threshold": 1.0},
+        )
     ]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[1] > counts[2] > counts[3] == 0
@@ -128,7 +133,15 @@ def test_odd_pictures_are_answered_or_named(onnx_file: Path, odd: Path) -> None:
 
 def test_the_command_goes_on_after_broken_pictures(onnx_file: Path, odd: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for name in ("truncated.jpg", "gray.jpg", "exif_orient_6.jpg", "palette.png"):
+    names = (
+        "truncated.jpg",
+        "gray.jpg",
+        "exif_orient_6.jpg",
+        "palette.png",
+        "bomb_12000x12000.png",
+        "html_as.jpg",
+    )
+    for name in names:
         (tmp_path / "in" / name).write_bytes((odd / name).read_bytes())
     done = command(onnx_file, tmp_path / "in", tmp_path / "absent.png")
     assert done.returncode == 3
@@ -136,7 +149,10 @@ def test_the_command_goes_on_after_broken_pictures(onnx_file: Path, odd: Path, t
     assert [one["filename"] for one in lines] == ["exif_orient_6.jpg", "gray.jpg", "palette.png"]
     assert "truncated.jpg" in done.stderr
     assert "absent.png' is not there" in done.stderr
-    assert "2 of 5 pictures could not be read" in done.stderr
+    assert "html_as.jpg' can't be read as a picture: its format is none of JPEG, PNG" in done.stderr
+    assert "bomb_12000x12000.png' has 12000x12000 pixels" in done.stderr
+    assert "4 of 7 pictures could not be read" in done.stderr
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
 
 
 @pytest.mark.parametrize("form", ["azure", "coco", "labelme", "png"])
@@ -155,6 +171,32 @@ def test_the_command_writes_every_form(
     }
     assert files == kinds[form] | {"61x170.overlay.jpg", "320x240.overlay.jpg"}
     assert Image.open(out / "320x240.overlay.jpg").size == (320, 240)
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("--format", "png"), "61x170.png"),
+        (("--format", "labelme"), "61x170.json"),
+        (("--format", "coco"), "predictions.json"),
+        (("--overlay",), "61x170.overlay.jpg"),
+    ],
+)
+def test_the_command_overwrites_nothing(
+    words: tuple[str, ...], file: str, onnx_file: Path, drawn_pictures: list[Path], tmp_path: Path
+) -> None:
+    picture = tmp_path / "61x170.png"
+    picture.write_bytes(drawn_pictures[2].read_bytes())
+    if not (tmp_path / file).exists():
+        (tmp_path / file).write_text("made by hand")
+    before = (tmp_path / file).read_bytes()
+    done = command(onnx_file, picture, "--out", tmp_path, *words)
+    assert (done.returncode, (tmp_path / file).read_bytes()) == (1, before)
+    assert (
+        done.stderr
+        == f"error: {tmp_path / file} is there already; choose another --out, or remove them first\n"
+    )
+    assert len(list(tmp_path.iterdir())) == (1 if file == picture.name else 2)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, drawn_pictures: list[Path]) -> None:

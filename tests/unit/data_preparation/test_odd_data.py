@@ -40,8 +40,8 @@ REFUSED = {
     "truncated.jpg": "truncated",
     "truncated.png": "truncated",
     "bad_crc.png": "broken data stream",
-    "empty.jpg": "cannot identify",
-    "html_as.jpg": "cannot identify",
+    "empty.jpg": "its format is none of",
+    "html_as.jpg": "its format is none of",
     "huge_header_60000x60000.png": "too large to be opened",
     "bomb_12000x12000.png": "12000x12000 pixels, more than",
 }
