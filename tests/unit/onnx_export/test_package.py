@@ -91,7 +91,7 @@ def test_fewer_regions_stand_beside_all(
     deliver(tiny_prepared, tmp_path / "model", results_folder, out)
     rows = [line.split("|") for line in (out / "README.md").read_text().splitlines()]
     table = [[cell.strip() for cell in row] for row in rows if len(row) > 7 and row[1].strip() == "fp32"]
-    assert [(row[2], row[7]) for row in table] == [("all", ""), ("3", "delivered")]
+    assert [(row[2], row[7]) for row in table] == [("the model's own", ""), ("3", "delivered")]
     assert all(0 <= float(row[5]) <= 1 for row in table)
     parity = json.loads((out / "parity.json").read_text())
     assert parity["detections"] > 0
@@ -113,6 +113,20 @@ def test_the_card_tells_numbers_data_limits_and_terms(best_model: Path) -> None:
     assert "Training started from scratch" in card
     assert "## Limits" in card
     assert "Undefined" not in card
+    assert "maskline predict" in card
+
+
+def test_the_card_of_the_network_alone_names_no_command_that_refuses_it(
+    model_folder: Path, tiny_prepared: Path, results_folder: Path, tmp_path: Path
+) -> None:
+    detector, described = checkpoint.restore(model_folder / "checkpoint.safetensors")
+    told = {**described.settings, "enable_onnx_normalization": False}
+    checkpoint.save(tmp_path / "checkpoint.safetensors", detector, replace(described, settings=told))
+    deliver(tiny_prepared, tmp_path, results_folder, tmp_path / "best_model")
+    card = (tmp_path / "best_model/README.md").read_text()
+    assert "float32, 1 × 3 × height × width" in card
+    assert "maskline predict" not in card
+    assert not (tmp_path / "best_model/MLmodel").exists()
 
 
 def test_mlflow_answers_azures_requests(best_model: Path, drawn_pictures: list[Path]) -> None:
@@ -141,7 +155,7 @@ def test_mlflow_looks_at_the_tiles_too(tiled_file: Path, drawn_pictures: list[Pa
     expected = azure(tiled(model.whole, pixels, Tiling(2, 1, 0.1), most=20))
     request = {"input_data": {"columns": ["image"], "data": [base64.b64encode(file.read_bytes()).decode()]}}
     assert _load_pyfunc(str(tiled_file)).predict(request) == [expected]
-    assert len(expected["boxes"]) != len(model.whole(pixels))
+    assert expected != azure(model.whole(pixels))
 
 
 def test_mlflow_s_files_name_this_version(best_model: Path) -> None:
