@@ -72,7 +72,7 @@ def rings_to_mask(rings: list[Ring], height: int, width: int) -> NDArray[np.bool
     """(height, width): pixels whose centre lies in an odd number of the rings, so that a ring in another is a
     hole.
     """
-    changes = np.zeros((height, width + 1), dtype=np.int64)
+    changes = np.zeros((height, width + 1), dtype=bool)
     for ring in rings:
         for (x0, y0), (x1, y1) in zip(ring.tolist(), np.roll(ring, -1, axis=0).tolist(), strict=True):
             low, high = sorted((y0, y1))
@@ -81,8 +81,8 @@ def rings_to_mask(rings: list[Ring], height: int, width: int) -> NDArray[np.bool
             rows = np.arange(max(low, 0), min(high, height))
             crossed = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
             columns = np.clip(np.ceil(crossed - 0.5), 0, width).astype(np.int64)
-            changes[rows, columns] += 1  # an edge crosses the middle of a row once
-    inside: NDArray[np.bool_] = np.cumsum(changes[:, :width], axis=1) % 2 == 1
+            changes[rows, columns] ^= True  # an edge crosses the middle of a row once
+    inside: NDArray[np.bool_] = np.logical_xor.accumulate(changes[:, :width], axis=1)
     return inside
 
 
@@ -150,18 +150,22 @@ def _edges(padded: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int6
     for direction, (steps, sign, dx, dy) in enumerate(
         ((down, 1, 0, 0), (across, -1, 0, 0), (down, -1, 1, 0), (across, 1, 0, 1))
     ):
-        rows, columns = np.nonzero(steps == sign)
+        rows, columns = np.divmod(np.flatnonzero(steps == sign), steps.shape[1])
         found.append(4 * ((rows + dy) * wide + columns + dx) + direction)
     edges = np.sort(np.concatenate(found))
-    place = np.full(4 * wide * (padded.shape[0] - 1), -1, dtype=np.int64)
-    place[edges] = np.arange(len(edges))
     ways = edges & 3
     step = np.array([dx + dy * wide for dx, dy in _STEPS])
     corner = 4 * ((edges >> 2) + step[ways])
     # Where two pixels meet at a corner, the right turn stays with the pixel that is being walked round.
-    right, on, left = (place[corner + (ways + turn) % 4] for turn in (1, 0, 3))
+    right, on, left = (_places(edges, corner + (ways + turn) % 4) for turn in (1, 0, 3))
     following = np.where(right >= 0, right, np.where(on >= 0, on, left))
     return edges, following, ways[following] != ways
+
+
+def _places(edges: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the wanted edges stand among all, ascending; -1 for those that don't."""
+    at = np.searchsorted(edges, wanted)
+    return np.where(np.append(edges, -1)[at] == wanted, at, -1)
 
 
 def _starts(edges: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Answers in all forms hold the masks: outlines drawn again by pycocotools, files read by our own readers."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,17 @@ def test_azures_polygons_keep_thin_parts_and_holes(name: str) -> None:
     exact = mask_to_rings(mask)
     assert len(box["polygon"]) == len(exact)
     assert box["holes"] == [is_hole(ring) for ring in exact]
+
+
+def test_an_outline_takes_little_memory() -> None:
+    mask = np.zeros((1500, 2000), dtype=np.uint8)
+    mask[5:-5, 5:-5] = 1
+    tracemalloc.start()
+    rings = simple_rings(mask)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [len(ring) for ring in rings] == [4]
+    assert peak < 12 * mask.size  # bytes
 
 
 def test_stairs_become_lines() -> None:
