@@ -164,6 +164,7 @@ def _session(data: bytes, threads: int, providers: tuple[str, ...], path: Path) 
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it would keep for good what the largest picture ever took
     try:
         return onnxruntime.InferenceSession(data, options, providers=list(providers))
     except Exception as error:  # onnxruntime has no exceptions of one kind

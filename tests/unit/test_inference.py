@@ -85,6 +85,20 @@ def test_limits_are_asked_for_or_refused(onnx_file: Path, drawn_pictures: list[P
         np.testing.assert_allclose(one.scores, other.detections.scores, atol=1e-5)
 
 
+def test_a_large_picture_leaves_no_memory_behind(onnx_file: Path) -> None:
+    def held() -> int:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line)
+        return int(line.split()[1]) * 1024
+
+    model = OnnxModel(onnx_file, threads=1)
+    picture = np.zeros((3000, 4000, 3), dtype=np.uint8)
+    model(picture[:400, :400].copy())
+    picture += 1  # so that its own memory is there
+    before = held()
+    model(picture)
+    assert held() - before < 64 << 20
+
+
 def test_bytes_arrays_and_folders_are_pictures(onnx_file: Path, drawn_pictures: list[Path]) -> None:
     file = drawn_pictures[3]
     array = np.asarray(Image.open(file))
