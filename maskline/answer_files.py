@@ -15,6 +15,8 @@ from .errors import DataError
 from .inference import files_of
 
 OVERLAY = ".overlay.jpg"
+JPEG_SIDE = 65_500
+"""Pixels of a side that libjpeg writes at the most."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,16 @@ class Png:
 def write_overlay(
     folder: Path, classes: Sequence[str], name: str, picture: Image.Image, found: Detections
 ) -> None:
-    """The picture with masks, outlines and labels over it, at its own size, as `NAME.overlay.jpg`."""
+    """The picture with masks, outlines and labels over it, at its own size, as `NAME.overlay.jpg`.
+
+    Sides that are longer than JPEG's longest are reduced to that.
+    """
     from .overlay import class_colours, overlay_masks
 
     results: list[Mapping[str, object]] = list(answers.coco_annotations(found, 0))
     names = dict(enumerate(classes, 1))
-    drawn = overlay_masks(picture, results, class_colours(len(classes)), names, largest=picture.size)
+    largest = min(picture.width, JPEG_SIDE), min(picture.height, JPEG_SIDE)
+    drawn = overlay_masks(picture, results, class_colours(len(classes)), names, largest=largest)
     drawn.save(_target(folder, name, OVERLAY), quality=90)
 
 

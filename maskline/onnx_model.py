@@ -58,8 +58,12 @@ class OnnxModel:
         self.path = Path(path) / MODEL if Path(path).is_dir() else Path(path)
         file = _read(self.path)
         self.facts = _facts(file, self.path)
-        self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
-        self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
+        try:
+            self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
+            self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
+        except (KeyError, ValueError) as error:
+            reason = "its metadata hold no classes and thresholds"
+            raise ModelFileError(f"{self.path} is no model of Maskline: {reason}") from error
         # Where masks are of the whole picture there are none in boxes.
         in_boxes = self.facts.get("masks_in_boxes", "true") == "true"
         self._lean = self.facts["kind"] == "picture" and in_boxes
@@ -145,8 +149,8 @@ def _facts(data: bytes | mmap, path: Path) -> dict[str, str]:
         facts = onnx_wire.metadata(data)
     except (ValueError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{path} is no ONNX file: {error}") from error
-    if "kind" not in facts or "classes" not in facts:
-        raise ModelFileError(f"{path} is no model of Maskline: its metadata name no kind and no classes")
+    if "kind" not in facts:
+        raise ModelFileError(f"{path} is no model of Maskline: its metadata name no kind")
     if facts["kind"] == "network":
         raise ModelFileError(
             f"{path} is the network alone, which wants its pictures resized and normalised; export the model "

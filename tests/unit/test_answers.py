@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 
 from maskline import answers, rle
 from maskline.annotations import rasterise, read_annotations
-from maskline.answer_files import Coco, Labelme, named
+from maskline.answer_files import Coco, Labelme, named, write_overlay
 from maskline.detections import Detections
 from maskline.outlines import is_hole, mask_to_rings, rings_to_mask, simple_rings
 
@@ -192,3 +192,9 @@ def test_no_two_answers_share_a_file(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     listed = named([tmp_path / "x", tmp_path / "y", tmp_path / "x/a.jpg"])
     assert [one.name for one in listed] == ["a.jpg", "a-2.png", "a-3.jpg", "deep/b.PNG", "a-4.jpg"]
+
+
+def test_an_overlay_is_written_of_the_longest_picture(tmp_path: Path) -> None:
+    found = detections(np.ones((1, 70_000), dtype=np.uint8))
+    write_overlay(tmp_path, ("can", "bottle"), "long.png", Image.new("RGB", (70_000, 1)), found)
+    assert Image.open(tmp_path / "long.overlay.jpg").size == (65_500, 1)

@@ -218,11 +218,16 @@ def test_what_is_no_model_is_refused(tmp_path: Path, drawn_pictures: list[Path])
     foreign = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
     onnx.save(foreign, tmp_path / "foreign.onnx")
     (tmp_path / "empty.onnx").touch()
+    for name, classes in (("half", '["nut"]'), ("garbled", "nut")):
+        onnx.helper.set_model_props(foreign, {"kind": "picture", "classes": classes})
+        onnx.save(foreign, tmp_path / f"{name}.onnx")
     for path, reason in (
         (tmp_path / "absent.onnx", "can't be read"),
         (tmp_path, "is no ONNX file"),
         (tmp_path / "foreign.onnx", "is no model of Maskline"),
         (tmp_path / "empty.onnx", "is no model of Maskline"),
+        (tmp_path / "half.onnx", "is no model of Maskline"),
+        (tmp_path / "garbled.onnx", "is no model of Maskline"),
     ):
         with pytest.raises(ModelFileError, match=reason):
             OnnxModel(path)
