@@ -25,8 +25,9 @@ CALIBRATION = 32
 """Training pictures that the ranges of int8 are taken from."""
 JUDGED = 100
 """Pictures of the evaluation part that AP is measured on, at the most."""
-PROPOSING = "/rpn/"
-"""In the names of the layers that propose regions: 8 bits there cost most of what they cost in box AP."""
+TOO_FINE_FOR_INT8 = ("/rpn/", "/body/conv1/", "/body/layer1/", "/fpn/inner_blocks")
+"""In the names of layers whose errors in 8 bits all others would inherit: what proposes regions, and what the
+maps are made of; most of what 8 bits would cost in AP."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def converted(model: onnx.ModelProto, precision: str, data: PreparedDataset) -> 
 
     fp16: weights and arithmetic of the layers; boxes, scores and pictures stay in 32 bits, since 16 have a
     step of half a pixel from 512 on. int8: convolutions and fully connected layers but the heads' last and
-    those that propose regions, ranges taken from training pictures (static quantisation), weights channel by
-    channel.
+    TOO_FINE_FOR_INT8, ranges taken from training pictures (static quantisation), weights channel by channel.
 
     Args:
         model: of `export`, for a picture.
@@ -149,8 +149,12 @@ def quantised(model: onnx.ModelProto, pictures: Iterable[NDArray[np.uint8]]) -> 
         before, after = Path(folder) / "fused.onnx", Path(folder) / "int8.onnx"
         # Batch normalisation goes into the convolutions first: else its factors would have to be quantised.
         quant_pre_process(_named(model), str(before), skip_onnx_shape=True, skip_symbolic_shape=True)
-        names = [(node.name, is_exact(node)) for node in onnx.load(before).graph.node]
-        exact = [name for name, last in names if last or PROPOSING in name]
+        nodes = onnx.load(before).graph.node
+        exact = [
+            node.name
+            for node in nodes
+            if is_exact(node) or any(part in node.name for part in TOO_FINE_FOR_INT8)
+        ]
         quantize_static(
             str(before),
             str(after),
@@ -163,5 +167,7 @@ def quantised(model: onnx.ModelProto, pictures: Iterable[NDArray[np.uint8]]) -> 
             weight_type=QuantType.QInt8,
             # The widest range of all pictures: averaged ranges cut peaks off, at seven points of mask AP.
             calibrate_method=CalibrationMethod.MinMax,
+            # What fully connected layers answer stays in 32 bits: boxes are read from it, and are small numbers.
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
         return onnx.load(after)

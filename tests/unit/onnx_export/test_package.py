@@ -54,6 +54,19 @@ def test_all_is_there_and_nothing_is_a_pickle(best_model: Path) -> None:
     assert json.loads((best_model / "metrics.json").read_text())["split"] == "validation"
 
 
+def test_8_bits_keep_from_the_layers_whose_errors_all_others_inherit(best_model: Path) -> None:
+    graph = onnx.load(best_model / "model.onnx").graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    layers = {node.name: node for node in graph.node if node.op_type in ("Conv", "Gemm")}
+    in_8_bits = {name for name, node in layers.items() if made_by.get(node.input[1]) == "DequantizeLinear"}
+    fine = ("/rpn/", "/body/conv1/", "/body/layer1/", "/fpn/inner_blocks", "/box_predictor/")
+    assert in_8_bits == {name for name in layers if not any(part in name for part in fine)}
+    assert len(in_8_bits) > len(layers) / 3
+    read_by = {name: node.op_type for node in graph.node for name in node.input}
+    answers = {read_by[node.output[0]] for node in layers.values() if node.op_type == "Gemm"}
+    assert "QuantizeLinear" not in answers
+
+
 def test_int8_stands_beside_fp32(best_model: Path, onnx_file: Path, drawn_pictures: list[Path]) -> None:
     small = best_model / "model.onnx"
     assert small.stat().st_size < 0.35 * onnx_file.stat().st_size
