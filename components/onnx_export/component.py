@@ -15,6 +15,7 @@ def onnx_export(
     model: dsl.Input[dsl.Model],
     results: dsl.Input[dsl.Artifact],
     onnx: dsl.Output[dsl.Model],
+    card: dsl.Output[dsl.Markdown],
 ) -> None:
     """Write the best model as an ONNX graph, and prove on real pictures that the two agree.
 
@@ -27,9 +28,12 @@ def onnx_export(
         model: of trial_selection.
         results: of evaluation.
         onnx: the folder of the model: graph, weights, class names, card, parity, MLflow's layout.
+        card: the model card once more, for Kubeflow Pipelines to show.
     """
+    import shutil
     from pathlib import Path
 
+    from maskline.artifacts import CARD
     from maskline.components.onnx_export.deliver import deliver
     from maskline.stages import stage
     from maskline.study import run_directory
@@ -38,3 +42,4 @@ def onnx_export(
         paths = [Path(artifact.path) for artifact in (prepared, model, results, onnx)]
         run = run_directory(run_root, run_name, run_id)
         deliver(*paths, run=run.copies or run.path)
+        shutil.copyfile(Path(onnx.path) / CARD, card.path)

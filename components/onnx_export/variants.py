@@ -167,7 +167,7 @@ def quantised(model: onnx.ModelProto, pictures: Iterable[NDArray[np.uint8]]) -> 
             weight_type=QuantType.QInt8,
             # The widest range of all pictures: averaged ranges cut peaks off, at seven points of mask AP.
             calibrate_method=CalibrationMethod.MinMax,
-            # What fully connected layers answer stays in 32 bits: boxes are read from it, and are small numbers.
+            # Boxes are small numbers, read from the answers of fully connected layers: these stay in 32 bits.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
         return onnx.load(after)

@@ -107,6 +107,9 @@ def test_a_killed_trial_goes_on(drawn: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = make_job(drawn, "mltable", trials=3, min_size=64, max_size=64)
     files = run_local(job, run, watch=killer(run, 1))
+    assert 'id="onnx"' in files.report.read_text(encoding="utf-8")
+    (card,) = run.glob("pipeline/*/onnx-export/card")
+    assert card.read_text(encoding="utf-8") == (run / "best_model" / "README.md").read_text(encoding="utf-8")
     with files.leaderboard.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["state"] for row in rows] == ["complete"] * 3
