@@ -85,15 +85,19 @@ def coco_annotations(found: Detections, image_id: int) -> Iterator[dict[str, Any
 def labelme(found: Detections, picture: str) -> dict[str, Any]:
     """LabelMe's file of one picture: polygons to be edited, parts of one object with one group_id.
 
-    LabelMe's polygons have no holes; an object with one is a mask, which LabelMe edits since 5.2.
+    LabelMe's polygons have no holes; an object with one is a mask, which LabelMe edits since 5.2. Detections
+    whose masks are empty have no shape; they stand in `emptyMasks`, a key of our own, which LabelMe keeps:
+    label, score and box [x1, y1, x2, y2] in pixels.
 
     Args:
         found: what is on the picture.
         picture: its path, as seen from where the file will lie.
     """
-    shapes = []
+    shapes, empty = [], []
     for index, (name, score) in enumerate(zip(found.names, found.scores.tolist(), strict=True)):
         rings = outlines(found, index)
+        if not rings:
+            empty.append({"label": name, "score": score, "box": found.boxes[index].tolist()})
         if any(is_hole(ring) for ring in rings):
             parts = [_bitmap(*cropped(found, index))]
         else:
@@ -114,6 +118,7 @@ def labelme(found: Detections, picture: str) -> dict[str, Any]:
         "imageData": None,
         "imageHeight": found.height,
         "imageWidth": found.width,
+        **({"emptyMasks": empty} if empty else {}),
     }
 
 

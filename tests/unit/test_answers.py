@@ -158,6 +158,21 @@ def test_a_labelme_file_is_read_back_with_its_holes(tmp_path: Path) -> None:
         assert overlap(coco.decode({"size": [HEIGHT, WIDTH], "counts": again.counts}) > 0, mask) >= 0.98
 
 
+def test_a_labelme_file_tells_of_detections_without_a_pixel(tmp_path: Path) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    Labelme(tmp_path)("a.png", tmp_path / "a.png", detections(SHAPES["disc 10"], pixels()))
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert [shape["label"] for shape in told["shapes"]] == ["can"]
+    (empty,) = told["emptyMasks"]
+    assert empty["label"] == "bottle"
+    assert 0 < empty["score"] < 1
+    assert len(empty["box"]) == 4
+    (record,) = read_annotations(str(tmp_path), "labelme").pictures
+    assert [instance.label for instance in record.instances] == ["can"]
+    Labelme(tmp_path)("b.png", tmp_path / "a.png", detections(SHAPES["disc 10"]))
+    assert "emptyMasks" not in json.loads((tmp_path / "b.json").read_text())
+
+
 def test_a_coco_file_is_what_pycocotools_reads(tmp_path: Path) -> None:
     from pycocotools.coco import COCO
 
