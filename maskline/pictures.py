@@ -148,8 +148,8 @@ def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int = PIXEL_LIMIT) 
     except FileNotFoundError:
         raise DataError(f"{name} is not there") from None
     except UnidentifiedImageError:
-        known = ", ".join(_FORMATS)
-        raise DataError(f"{name} can't be read as a picture: its format is none of {known}") from None
+        reason = f"its format is none of {', '.join(_FORMATS)}, or its beginning is damaged"
+        raise DataError(f"{name} can't be read as a picture: {reason}") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large to be opened: {error}") from error
     except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
