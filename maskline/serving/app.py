@@ -23,7 +23,18 @@ from maskline.onnx_model import OnnxModel
 
 from .limits import Queue, Refused, ServingLimits
 from .metrics import ServingMetrics
-from .requests import INPUTS, OUTPUTS, Asked, answer, infer_response, read_infer, read_score, score_response
+from .requests import (
+    IMAGE,
+    INPUTS,
+    OUTPUTS,
+    TAKEN,
+    Asked,
+    answer,
+    infer_response,
+    read_infer,
+    read_score,
+    score_response,
+)
 
 JSON = "application/json"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -204,7 +215,7 @@ class _House:
                 "platform": "onnxruntime_onnx",
                 "inputs": INPUTS,
                 "outputs": OUTPUTS,
-                "parameters": {"classes": list(self.model.classes), **self.model.thresholds},
+                "parameters": {IMAGE: TAKEN, "classes": list(self.model.classes), **self.model.thresholds},
             }
         )
 

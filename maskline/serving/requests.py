@@ -22,6 +22,8 @@ from .limits import Refused, ServingLimits
 Picture = bytes | NDArray[np.uint8]
 IMAGE = "image"
 INPUTS = [{"name": IMAGE, "datatype": "BYTES", "shape": [-1]}]
+TAKEN = "BYTES [-1]: picture files in base64; also UINT8 [-1, -1, 3] or [-1, -1, -1, 3]: pixels, RGB"
+"""What the input may be: protocol v2's metadata have one datatype and one shape for it."""
 OUTPUTS = [
     {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
     {"name": "labels", "datatype": "INT64", "shape": [-1]},
@@ -176,6 +178,9 @@ def _numbers(data: list[Any]) -> list[int]:
 
 def _pixels(picture: Picture, place: int, most: int) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
+        height, width = picture.shape[:2]
+        if height * width > most:
+            raise Refused(413, f"picture {place}: it has {width}x{height} pixels, more than {most}")
         return picture
     try:
         return np.asarray(open_upright(BytesIO(picture), limit=most))

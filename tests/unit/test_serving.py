@@ -25,6 +25,8 @@ from PIL import Image
 from maskline import answers, rle
 from maskline.inference import predict
 from maskline.onnx_model import OnnxModel
+from maskline.serving.limits import Refused, ServingLimits
+from maskline.serving.requests import Asked, answer
 from maskline.tile_answers import tiled
 from maskline.tiling import Tiling
 
@@ -126,6 +128,9 @@ def test_protocol_v2_is_spoken(client: httpx.Client, onnx_file: Path, drawn_pict
     assert client.get("/v2").json()["name"] == "maskline"
     told = client.get("/v2/models/maskline").json()
     assert client.get("/v2/models/maskline/ready").json() == {"name": "maskline", "ready": True}
+    (image,) = told["inputs"]
+    assert (image["name"], image["datatype"], image["shape"]) == ("image", "BYTES", [-1])
+    assert "also UINT8 [-1, -1, 3]" in told["parameters"]["image"]
     picture = np.asarray(Image.open(drawn_pictures[3]))
     file = base64.b64encode(drawn_pictures[3].read_bytes()).decode()
     path = f"/v2/models/maskline/versions/{told['versions'][0]}/infer"
@@ -236,6 +241,14 @@ def test_no_request_breaks_the_server(client: httpx.Client, server: Server) -> N
     # A letter that JSON can tell and UTF-8 can't.
     response = client.post("/score", content=json.dumps(asked(params={"\ud800": 1})))
     assert (response.status_code, response.json()["error"].startswith("\ud800=1 is no limit")) == (400, True)
+
+
+def test_pixels_have_the_limit_of_files(onnx_file: Path) -> None:
+    model, limits = OnnxModel(onnx_file, threads=1), ServingLimits(pixels=64 * 64)
+    answer(model, Asked([np.zeros((64, 64, 3), dtype=np.uint8)]), limits)
+    with pytest.raises(Refused, match="picture 0: it has 65x64 pixels, more than 4096") as refused:
+        answer(model, Asked([np.zeros((64, 65, 3), dtype=np.uint8)]), limits)
+    assert refused.value.status == 413
 
 
 def test_large_requests_are_not_read(client: httpx.Client, server: Server) -> None:
