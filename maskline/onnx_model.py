@@ -61,7 +61,7 @@ class OnnxModel:
         try:
             self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
             self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             reason = "its metadata hold no classes and thresholds"
             raise ModelFileError(f"{self.path} is no model of Maskline: {reason}") from error
         # Where masks are of the whole picture there are none in boxes.

@@ -159,7 +159,7 @@ class _House:
             Refused: it is larger, compressed, or takes too long.
         """
         packed = request.headers.get("content-encoding", "identity")
-        if packed != "identity":
+        if packed.lower() != "identity":
             raise Refused(415, f"content-encoding={packed} is not supported; send the body as it is")
         most = self.limits.body_bytes
         too_large = Refused(413, f"the request is larger than {most} bytes", {"Connection": "close"})

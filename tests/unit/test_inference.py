@@ -218,7 +218,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, drawn_pictures: list[Path])
     foreign = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
     onnx.save(foreign, tmp_path / "foreign.onnx")
     (tmp_path / "empty.onnx").touch()
-    for name, classes in (("half", '["nut"]'), ("garbled", "nut")):
+    for name, classes in (("half", '["nut"]'), ("garbled", "nut"), ("number", "5")):
         onnx.helper.set_model_props(foreign, {"kind": "picture", "classes": classes})
         onnx.save(foreign, tmp_path / f"{name}.onnx")
     for path, reason in (
@@ -228,6 +228,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, drawn_pictures: list[Path])
         (tmp_path / "empty.onnx", "is no model of Maskline"),
         (tmp_path / "half.onnx", "is no model of Maskline"),
         (tmp_path / "garbled.onnx", "is no model of Maskline"),
+        (tmp_path / "number.onnx", "is no model of Maskline"),
     ):
         with pytest.raises(ModelFileError, match=reason):
             OnnxModel(path)

@@ -148,13 +148,13 @@ def test_what_is_no_file(tmp_path):
         open_upright(tmp_path)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 def test_a_damaged_beginning_is_not_taken_for_a_foreign_format(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
     with pytest.raises(DataError, match="its format is none of JPEG.* or its beginning is damaged"):
         open_upright(tmp_path / "a.jpg")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 def test_a_name_that_is_no_utf8(odd, tmp_path):
     path = os.fsencode(tmp_path) + b"/latin1_caf\xe9.jpg"
     try:
