@@ -24,7 +24,7 @@ from maskline.artifacts import TrialRecord
 from maskline.errors import JobError, StageError
 from maskline.job import ImageInstanceSegmentationJob, load_job
 from maskline.settings import complete, weights_wanted
-from maskline.stages import JOURNAL_VARIABLE, NAMES
+from maskline.stages import JOURNAL_VARIABLE, NAMES, pack, stage
 
 from . import docker_runner
 from .compiler import compile_job, located
@@ -378,16 +378,17 @@ def _run_pipeline(directory: Path, runner: Runner) -> None:
         from maskline.components.evaluation.measure import rebuild
 
         # Evaluation comes before onnx_export: now the report has the ONNX file's agreement too.
-        rebuild(directory, directory / artifacts.REPORT)
+        with stage("evaluation", pack(load_job(directory / "job.yaml"))):
+            rebuild(directory, directory / artifacts.REPORT)
 
 
 def _deliver(directory: Path) -> None:
     """Put what the stages have finished where a user finds it."""
     progress = Progress()
     _read_journal(directory / "logs" / STAGES, progress)
-    for (stage, output), files in DELIVERED.items():
-        if progress.stages[stage] == "done":
-            places = (directory / "pipeline").glob(f"*/{stage.replace('_', '-')}/{output}")
+    for (name, output), files in DELIVERED.items():
+        if progress.stages[name] == "done":
+            places = (directory / "pipeline").glob(f"*/{name.replace('_', '-')}/{output}")
             newest = max(places, key=lambda place: place.stat().st_mtime)
             for source, target in files.items():
                 (directory / target).parent.mkdir(exist_ok=True)
