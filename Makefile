@@ -15,7 +15,7 @@ demo: $(DEMO)/done
 	@cat $(DEMO)/done
 
 test: $(VENV)/ready
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -17,6 +17,8 @@ from .inference import files_of
 OVERLAY = ".overlay.jpg"
 JPEG_SIDE = 65_500
 """Pixels of a side that libjpeg writes at the most."""
+LEGIBLE = 512
+"""Pixels of a side up to which overlays are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,17 @@ def write_overlay(
 ) -> None:
     """The picture with masks, outlines and labels over it, at its own size, as `NAME.overlay.jpg`.
 
-    Sides that are longer than JPEG's longest are reduced to that.
+    One so small that the labels would hide it is enlarged by a whole number, to at most LEGIBLE pixels; sides
+    that are longer than JPEG's longest are reduced to that.
     """
     from .overlay import class_colours, overlay_masks
 
     results: list[Mapping[str, object]] = list(answers.coco_annotations(found, 0))
     names = dict(enumerate(classes, 1))
-    largest = min(picture.width, JPEG_SIDE), min(picture.height, JPEG_SIDE)
-    drawn = overlay_masks(picture, results, class_colours(len(classes)), names, largest=largest)
+    times = max(1, LEGIBLE // max(picture.size))
+    width, height = (min(side * times, JPEG_SIDE) for side in picture.size)
+    colours = class_colours(len(classes))
+    drawn = overlay_masks(picture, results, colours, names, least=width, largest=(width, height))
     drawn.save(_target(folder, name, OVERLAY), quality=90)
 
 

@@ -209,7 +209,13 @@ def test_no_two_answers_share_a_file(tmp_path: Path) -> None:
     assert [one.name for one in listed] == ["a.jpg", "a-2.png", "a-3.jpg", "deep/b.PNG", "a-4.jpg"]
 
 
-def test_an_overlay_is_written_of_the_longest_picture(tmp_path: Path) -> None:
-    found = detections(np.ones((1, 70_000), dtype=np.uint8))
-    write_overlay(tmp_path, ("can", "bottle"), "long.png", Image.new("RGB", (70_000, 1)), found)
-    assert Image.open(tmp_path / "long.overlay.jpg").size == (65_500, 1)
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [((70_000, 1), (65_500, 1)), ((128, 100), (512, 400)), ((1, 1), (512, 512)), ((300, 257), (300, 257))],
+)
+def test_an_overlay_is_written_of_any_size(
+    size: tuple[int, int], shown: tuple[int, int], tmp_path: Path
+) -> None:
+    found = detections(np.ones(size[::-1], dtype=np.uint8))
+    write_overlay(tmp_path, ("can", "bottle"), "some.png", Image.new("RGB", size), found)
+    assert Image.open(tmp_path / "some.overlay.jpg").size == shown
