@@ -6,6 +6,7 @@ since kfp.local's SubprocessRunner runs no command without it.
 """
 
 import json
+import os
 from argparse import ArgumentParser
 from importlib import import_module
 
@@ -19,6 +20,8 @@ def main() -> None:
     parser.add_argument("--function_to_execute", required=True, help="Name of the stage.")
     parser.add_argument("--executor_input", required=True, type=json.loads, help="KFP's, as JSON.")
     given = parser.parse_args()
+    # Before torch is imported: its threads spin while they wait, which other programs' work prolongs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     name = given.function_to_execute
     door = getattr(import_module(f"maskline.components.{name}.component"), name)
     Executor(executor_input=given.executor_input, function_to_execute=door.python_func).execute()

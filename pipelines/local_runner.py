@@ -253,11 +253,10 @@ def _installed(package: str) -> bool:
 
 
 def _environment(job: ImageInstanceSegmentationJob, directory: Path) -> dict[str, str]:
-    """Trials that run at a time share the processors; threads that wait leave theirs to other programs."""
+    """Trials that run at a time share the processors."""
     cores = len(os.sched_getaffinity(0))
     at_once = min(AT_ONCE, job.limits.concurrent_trials)
     return {
-        "OMP_WAIT_POLICY": "PASSIVE",
         **os.environ,
         JOURNAL_VARIABLE: str(directory / "logs" / STAGES),
         "MASKLINE_TRIAL_THREADS": str(max(1, cores // at_once)),

@@ -41,15 +41,3 @@ def test_a_report_that_cannot_be_completed_is_what_the_run_failed_of(
     told = local_runner._failure(progress, tmp_path)
     assert told.startswith("evaluation failed: OSError: [Errno 28] No space left on device")
     assert told.endswith(f"what was done before is in {tmp_path}: model.onnx")
-
-
-@pytest.mark.parametrize(("own", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_of_a_stage_sleep_unless_the_user_says_otherwise(
-    own: str | None, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if own:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
-    data = Input(type="coco", path="data")
-    job = automl.image_instance_segmentation(training_data=data, target_column_name="label")
-    assert local_runner._environment(job, tmp_path)["OMP_WAIT_POLICY"] == policy
