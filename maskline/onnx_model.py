@@ -67,11 +67,10 @@ class OnnxModel:
         # Where masks are of the whole picture there are none in boxes.
         in_boxes = self.facts.get("masks_in_boxes", "true") == "true"
         self._lean = self.facts["kind"] == "picture" and in_boxes
-        data = onnx_wire.with_output_instead(file, "masks", SOFT_MASKS) if self._lean else bytes(file)
-        del file
+        model, weights = onnx_wire.parts(file, ("masks", SOFT_MASKS) if self._lean else None)
         grid = json.loads(self.facts.get("tiling", "null"))
         self.tiling = Tiling.parse(**grid) if grid else None
-        self._session = _session(data, threads, providers, self.path)
+        self._session = _session(model, weights, threads, providers, self.path)
         self.inputs = frozenset(value.name for value in self._session.get_overridable_initializers())
 
     def __call__(self, picture: NDArray[np.uint8], limits: Limits | None = None) -> Detections:
@@ -131,7 +130,7 @@ def _scalar(name: str, value: float) -> NDArray[Any]:
 
 
 def _read(path: Path) -> bytes | mmap:
-    """What a file holds, if it can be so without a copy: nearly all is weights, which are copied later."""
+    """What a file holds, without a copy if it can be so: nearly all is weights, which onnxruntime copies."""
     try:
         with path.open("rb") as stream:
             try:
@@ -159,7 +158,9 @@ def _facts(data: bytes | mmap, path: Path) -> dict[str, str]:
     return facts
 
 
-def _session(data: bytes, threads: int, providers: tuple[str, ...], path: Path) -> Any:
+def _session(
+    model: bytes, weights: dict[str, memoryview], threads: int, providers: tuple[str, ...], path: Path
+) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -169,7 +170,9 @@ def _session(data: bytes, threads: int, providers: tuple[str, ...], path: Path) 
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # it would keep for good what the largest picture ever took
+    places, held = list(weights), list(weights.values())
+    options.add_external_initializers_from_files_in_memory(places, held, list(map(len, held)))
     try:
-        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+        return onnxruntime.InferenceSession(model, options, providers=list(providers))
     except Exception as error:  # onnxruntime has no exceptions of one kind
         raise ModelFileError(f"onnxruntime can't load {path}: {error}") from error

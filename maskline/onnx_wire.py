@@ -1,4 +1,7 @@
-"""An ONNX file for fast prediction, cut from the one that is delivered, without the package onnx.
+"""An ONNX file made ready to be loaded, and for fast prediction, without the package onnx.
+
+Weights make up nearly all of a file. They are left where they lie, for ONNX Runtime to read, since each copy
+of them is a good part of a cold start.
 
 The graph lays every mask on the whole picture, which is right for whoever reads `masks`, and work for nothing
 where small soft masks are enough (see maskline.pasting). ONNX Runtime computes all of a graph, whatever
@@ -10,13 +13,17 @@ from collections.abc import Iterator
 from mmap import mmap
 
 GRAPH, METADATA = 7, 14  # fields of ModelProto
-NODE, OUTPUT = 1, 12  # of GraphProto
+NODE, INITIALIZER, OUTPUT = 1, 5, 12  # of GraphProto
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPHS = (6, 11)
+_RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14  # of TensorProto
+_EXTERNAL = 1  # a value of _DATA_LOCATION
+_LARGE = 1024
+"""Bytes from which on a tensor is left where it lies."""
 _LENGTH = 2  # wire type of texts, bytes and messages
 
 Bytes = bytes | memoryview
-Field = tuple[int, memoryview, memoryview]
+Field = tuple[int, memoryview, Bytes]
 """Number, payload, and the whole field with its tag."""
 
 
@@ -34,13 +41,19 @@ def metadata(data: bytes | mmap) -> dict[str, str]:
     return found
 
 
-def with_output_instead(data: bytes | mmap, old: str, new: str) -> bytes:
-    """The model with the inner tensor `new` as output in place of `old`, and without nodes that none needs.
+def parts(data: bytes | mmap, instead: tuple[str, str] | None = None) -> tuple[bytes, dict[str, memoryview]]:
+    """The model without its large weights, and these, which are views of `data`.
+
+    The model names them as external data, each in a file of its own, by the keys of the second result; they
+    are what `SessionOptions.add_external_initializers_from_files_in_memory` of ONNX Runtime wants.
 
     Args:
         data: an ONNX file, read or mapped.
-        old: name of one of its outputs.
-        new: name of a tensor that one of its nodes gives.
+        instead: name of an output, and of an inner tensor that takes its place; nodes that no output needs
+            any more are left out then.
+
+    Raises:
+        ValueError: the bytes are no message.
     """
     model: list[Bytes] = []
     graph = memoryview(b"")
@@ -49,14 +62,37 @@ def with_output_instead(data: bytes | mmap, old: str, new: str) -> bytes:
             graph = payload
         else:
             model.append(whole)
-    changed = _changed(graph, old, new)
-    # Weights make up nearly all of a file: they are copied once, into the result.
-    return b"".join([*model, _opening(GRAPH, sum(map(len, changed))), *changed])
+    fields: list[Field] = []
+    weights: dict[str, memoryview] = {}
+    for number, payload, whole in _fields(graph):
+        if number == INITIALIZER and (found := _large(payload)) is not None:
+            place = f"weights-{len(weights)}"
+            weights[place] = found
+            whole = _message(INITIALIZER, _elsewhere(payload, place, len(found)))
+        fields.append((number, payload, whole))
+    kept = [whole for _, _, whole in fields] if instead is None else _changed(fields, *instead)
+    return b"".join([*model, _message(GRAPH, b"".join(kept))]), weights
 
 
-def _changed(graph: memoryview, old: str, new: str) -> list[Bytes]:
-    """The fields of the changed graph, in order."""
-    fields = list(_fields(graph))
+def _large(tensor: memoryview) -> memoryview | None:
+    """The bytes of a large tensor, if they lie in the file in one piece."""
+    held = {number: payload for number, payload, _ in _fields(tensor)}
+    raw = held.get(_RAW_DATA)
+    return raw if raw is not None and len(raw) >= _LARGE and _DATA_LOCATION not in held else None
+
+
+def _elsewhere(tensor: memoryview, place: str, length: int) -> bytes:
+    """A tensor whose bytes are those of a file, from its beginning on."""
+    told = [(b"location", place), (b"offset", "0"), (b"length", str(length))]
+    entries = [
+        _message(_EXTERNAL_DATA, _message(1, key) + _message(2, value.encode())) for key, value in told
+    ]
+    rest = [whole for number, _, whole in _fields(tensor) if number != _RAW_DATA]
+    return b"".join([*rest, *entries, _varint(_DATA_LOCATION << 3), _varint(_EXTERNAL)])
+
+
+def _changed(fields: list[Field], old: str, new: str) -> list[Bytes]:
+    """The fields of a graph with another output, in order."""
     outputs = {_text(payload): whole for number, payload, whole in fields if number == OUTPUT}
     kept: list[Bytes] = [whole for name, whole in outputs.items() if name != old]
     kept.append(_message(OUTPUT, _message(1, new.encode())))
@@ -95,12 +131,7 @@ def _text(message: memoryview) -> str:
 
 
 def _message(number: int, payload: bytes) -> bytes:
-    return _opening(number, len(payload)) + payload
-
-
-def _opening(number: int, length: int) -> bytes:
-    """What stands before a message of so many bytes."""
-    return _varint(number << 3 | _LENGTH) + _varint(length)
+    return _varint(number << 3 | _LENGTH) + _varint(len(payload)) + payload
 
 
 def _fields(message: memoryview) -> Iterator[Field]:

@@ -56,15 +56,19 @@ def simple_rings(mask: NDArray[Any]) -> list[Ring]:
     """
     mask = np.asarray(mask) != 0
     exact = mask_to_rings(mask)
-    smallest = min(exact, key=len, default=None)
+    # A ragged mask has many rings, and one that vanishes at any tolerance is enough.
+    if not exact or (_significance([min(exact, key=len)])[2] > _TOLERANCES[-1]).sum() < 3:
+        return exact
+    points, sizes, matter = _significance(exact)
     for tolerance in _TOLERANCES:
-        if smallest is not None and len(_simplified(smallest, tolerance)) < 3:
-            continue  # one that vanishes is enough, and a ragged mask has many rings
-        rings = _all_simplified(exact, tolerance)
-        if rings is not None:
-            drawn = rings_to_mask(rings, *mask.shape)
-            if (drawn & mask).sum() >= LEAST_IOU * (drawn | mask).sum():
-                return rings
+        kept = matter > tolerance
+        left = np.add.reduceat(kept, np.cumsum(sizes) - sizes, dtype=np.int64)
+        if left.min() < 3:
+            continue
+        rings = np.split(points[kept], np.cumsum(left)[:-1])
+        drawn = rings_to_mask(rings, *mask.shape)
+        if (drawn & mask).sum() >= LEAST_IOU * (drawn | mask).sum():
+            return rings
     return exact
 
 
@@ -72,68 +76,91 @@ def rings_to_mask(rings: list[Ring], height: int, width: int) -> NDArray[np.bool
     """(height, width): pixels whose centre lies in an odd number of the rings, so that a ring in another is a
     hole.
     """
+    if not rings:
+        return np.zeros((height, width), dtype=bool)
+    x0, y0 = np.concatenate(rings).T
+    x1, y1 = np.concatenate([part for ring in rings for part in (ring[1:], ring[:1])]).T
+    low, high = np.clip([np.minimum(y0, y1), np.maximum(y0, y1)], 0, height)
+    edge, row = _steps_of(high - low)
+    rows = low[edge] + row
+    crossed = x0[edge] + (rows + 0.5 - y0[edge]) * (x1 - x0)[edge] / (y1 - y0)[edge]
+    columns = np.clip(np.ceil(crossed - 0.5), 0, width).astype(np.int64)
+    # An edge crosses the middle of a row once; beyond an odd number of crossings lies object.
+    place, times = np.unique(rows * (width + 1) + columns, return_counts=True)
     changes = np.zeros((height, width + 1), dtype=bool)
-    for ring in rings:
-        for (x0, y0), (x1, y1) in zip(ring.tolist(), np.roll(ring, -1, axis=0).tolist(), strict=True):
-            low, high = sorted((y0, y1))
-            if low == high:
-                continue
-            rows = np.arange(max(low, 0), min(high, height))
-            crossed = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-            columns = np.clip(np.ceil(crossed - 0.5), 0, width).astype(np.int64)
-            changes[rows, columns] ^= True  # an edge crosses the middle of a row once
+    changes.flat[place[times % 2 == 1]] = True
     inside: NDArray[np.bool_] = np.logical_xor.accumulate(changes[:, :width], axis=1)
     return inside
 
 
 def is_hole(ring: Ring) -> bool:
     """Whether a ring of `mask_to_rings` bounds a hole: it goes against the clock on the screen."""
-    x, y = ring[:, 0], ring[:, 1]
-    return bool(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0)
+    x, y = ring.T
+    return bool(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1] < 0)
 
 
-def _all_simplified(rings: list[Ring], tolerance: float) -> list[Ring] | None:
-    """The rings with fewer points; None if one vanishes, which a short one does first."""
-    found: dict[int, Ring] = {}
-    for place in sorted(range(len(rings)), key=lambda place: len(rings[place])):
-        found[place] = _simplified(rings[place], tolerance)
-        if len(found[place]) < 3:
-            return None
-    return [found[place] for place in range(len(rings))]
+def _significance(rings: list[Ring]) -> tuple[Ring, NDArray[np.int64], NDArray[np.float64]]:
+    """What Douglas and Peucker's algorithm finds on both halves of each ring, cut at two points far apart.
+
+    All parts of all rings are split in the same step, for a mask may have thousands of small ones.
+
+    Args:
+        rings: one or more, of 3 points or more each.
+
+    Returns:
+        The points of all rings, each from its uppermost left one on, and once more that one; how many each
+        ring has; up to which tolerance in pixels a point is kept, 0 for what the least of _TOLERANCES leaves
+        out and for the last point of a ring, infinite where it is cut.
+    """
+    points = np.concatenate(rings)
+    sizes = np.array([len(ring) for ring in rings])
+    first = np.cumsum(sizes) - sizes
+    top = _first_of_largest(-points.sum(axis=1), first) - first
+    ring, place = _steps_of(sizes + 1)
+    closed = points[first[ring] + (top[ring] + place) % sizes[ring]]
+    begins = np.cumsum(sizes + 1) - sizes - 1
+    far = _first_of_largest(((closed - closed[begins[ring]]) ** 2).sum(axis=1), begins)
+    matter = np.zeros(len(closed))
+    matter[begins] = matter[far] = np.inf
+    begin, end = np.concatenate([begins, far]), np.concatenate([far, begins + sizes])
+    limit = matter[begin]  # a point is reached only when those that its part lies between were kept
+    while len(begin := begin[wide := end - begin > 1]):
+        end, limit = end[wide], limit[wide]
+        part, place = _steps_of(end - begin - 1)
+        inner = begin[part] + 1 + place
+        away = _distances(closed[inner], closed[begin], closed[end], part)
+        worst = _first_of_largest(away, np.flatnonzero(place == 0))
+        split = away[worst] > _TOLERANCES[-1]
+        middle, reached = inner[worst[split]], np.minimum(limit, away[worst])[split]
+        matter[middle] = reached
+        begin, end = np.concatenate([begin[split], middle]), np.concatenate([middle, end[split]])
+        limit = np.concatenate([reached, reached])
+    return closed, sizes + 1, matter
 
 
-def _simplified(ring: Ring, tolerance: float) -> Ring:
-    """Douglas and Peucker's algorithm on both halves of a ring, cut at the two points farthest apart."""
-    start = int(np.argmin(ring.sum(axis=1)))
-    turned = np.roll(ring, -start, axis=0)
-    far = int(np.argmax(((turned - turned[0]) ** 2).sum(axis=1)))
-    closed = np.concatenate([turned, turned[:1]])
-    kept = np.zeros(len(closed), dtype=bool)
-    kept[[0, far]] = True
-    parts = [(0, far), (far, len(closed) - 1)]
-    while parts:
-        begin, end = parts.pop()
-        if end - begin < 2:
-            continue
-        away = _distances(closed[begin + 1 : end], closed[begin], closed[end])
-        worst = int(np.argmax(away))
-        if away[worst] > tolerance:
-            middle = begin + 1 + worst
-            kept[middle] = True
-            parts += [(begin, middle), (middle, end)]
-    kept[-1] = False
-    simple: Ring = closed[kept]
-    return simple
+def _distances(points: Ring, ones: Ring, others: Ring, part: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance of each point from the line of its part through two points, or from the one that both are."""
+    lines = (others - ones).astype(np.float64)
+    lengths = np.hypot(*lines.T)[part]
+    x, y = (points - ones[part]).T
+    across, down = lines[part].T
+    with np.errstate(invalid="ignore"):
+        away: NDArray[np.float64] = np.abs(x * down - y * across) / lengths
+    straight: NDArray[np.bool_] = lengths > 0
+    return np.where(straight, away, np.hypot(x, y))
 
 
-def _distances(points: Ring, one: Ring, other: Ring) -> NDArray[np.float64]:
-    """Distance of points from the line through two points, or from the point that both are."""
-    line = (other - one).astype(np.float64)
-    offset = points - one
-    length = float(np.hypot(*line))
-    if not length:
-        return np.asarray(np.hypot(offset[:, 0], offset[:, 1]))
-    return np.asarray(np.abs(offset[:, 0] * line[1] - offset[:, 1] * line[0]) / length)
+def _steps_of(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For all places in parts of these sizes, one after another: which part, and the place in it from 0."""
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    return which, np.arange(len(which)) - (np.cumsum(sizes) - sizes)[which]
+
+
+def _first_of_largest(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the largest of each part stands, the first of equals; a part goes on to where the next starts."""
+    sizes = np.diff(np.append(starts, len(values)))
+    hits = np.flatnonzero(values == np.repeat(np.maximum.reduceat(values, starts), sizes))
+    return hits[np.searchsorted(hits, starts)]
 
 
 def _edges(padded: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from pycocotools import mask as coco
 
 from maskline import answers, rle
@@ -118,6 +118,42 @@ def test_an_outline_takes_little_memory() -> None:
 def test_stairs_become_lines() -> None:
     exact, simple = mask_to_rings(disc(200)), simple_rings(disc(200))
     assert sum(map(len, simple)) < sum(map(len, exact)) / 4
+
+
+def plainly_simplified(ring: np.ndarray, tolerance: float) -> list[list[int]]:
+    """Douglas and Peucker's algorithm as it is told, from the uppermost left point on."""
+
+    def between(begin: int, end: int) -> list[int]:
+        if end - begin < 2:
+            return []
+        one, line = closed[begin], closed[end] - closed[begin]
+        offset = closed[begin + 1 : end] - one
+        length = np.hypot(*line)
+        away = (
+            np.abs(offset[:, 0] * line[1] - offset[:, 1] * line[0]) / length
+            if length
+            else np.hypot(*offset.T)
+        )
+        middle = begin + 1 + int(np.argmax(away))
+        if away.max() <= tolerance:
+            return []
+        return [*between(begin, middle), middle, *between(middle, end)]
+
+    closed = np.roll(ring, -int(np.argmin(ring.sum(axis=1))), axis=0)
+    far = int(np.argmax(((closed - closed[0]) ** 2).sum(axis=1)))
+    closed = np.concatenate([closed, closed[:1]])
+    return closed[[0, *between(0, far), far, *between(far, len(closed) - 1)]].tolist()
+
+
+@pytest.mark.parametrize("smooth", [8, 12, 20])
+def test_outlines_of_many_parts_are_simplified_as_each_alone(smooth: int) -> None:
+    noise = Image.fromarray(np.random.default_rng(smooth).integers(0, 255, (300, 400), dtype=np.uint8))
+    ragged = noise.filter(ImageFilter.GaussianBlur(smooth)).point(lambda value: 255 * (value > 127))
+    mask = np.asarray(ragged.filter(ImageFilter.MinFilter(5)).filter(ImageFilter.MaxFilter(5))) > 0
+    exact, simple = mask_to_rings(mask), simple_rings(mask)
+    assert len(simple) == len(exact) > 3
+    wanted = [[plainly_simplified(ring, tolerance) for ring in exact] for tolerance in (1.5, 1.0, 0.75)]
+    assert [ring.tolist() for ring in simple] in wanted
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,11 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 
 import maskline
+from maskline import onnx_wire
 from maskline.errors import DataError, ModelFileError
-from maskline.onnx_model import OnnxModel
+from maskline.onnx_model import SOFT_MASKS, OnnxModel
 from maskline.tiling import Tiling
 
 SLIM = """
@@ -244,6 +246,20 @@ def test_a_model_is_read_from_what_no_memory_is_mapped_to(onnx_file: Path, tmp_p
     writer.start()
     assert OnnxModel(tmp_path / "pipe").facts == OnnxModel(onnx_file).facts
     writer.join()
+
+
+@pytest.mark.parametrize("instead", [None, ("masks", SOFT_MASKS)])
+def test_weights_are_left_where_they_lie(onnx_file: Path, instead: tuple[str, str] | None) -> None:
+    data = onnx_file.read_bytes()
+    model, weights = onnx_wire.parts(data, instead)
+    held = {
+        numpy_helper.to_array(tensor).tobytes()
+        for tensor in onnx.load(onnx_file).graph.initializer
+        if len(tensor.raw_data) >= 1024
+    }
+    assert {bytes(view) for view in weights.values()} == held
+    assert all(view.obj is data for view in weights.values())
+    assert len(model) + sum(map(len, weights.values())) < 1.05 * len(data)
 
 
 def test_onnxruntime_numpy_and_pillow_are_enough(onnx_file: Path, drawn_pictures: list[Path]) -> None:
