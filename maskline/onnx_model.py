@@ -45,7 +45,7 @@ class OnnxModel:
         tiling: the grid that pictures are cut into, if any; that of the file's metadata until another is set.
 
     Raises:
-        ModelFileError: no file, none of Maskline's, or the network alone.
+        ModelFileError: no file, none of Maskline's, or the network alone; onnxruntime is missing or too old.
     """
 
     def __init__(
@@ -166,6 +166,11 @@ def _session(
     except ImportError as error:
         raise ModelFileError("onnxruntime is not installed; pip install 'maskline[predict]'") from error
     options = onnxruntime.SessionOptions()
+    if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+        raise ModelFileError(
+            f"onnxruntime {onnxruntime.__version__} is too old; 1.24.1 or later is needed: "
+            "pip install 'maskline[predict]'"
+        )
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

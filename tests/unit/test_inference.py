@@ -262,6 +262,13 @@ def test_weights_are_left_where_they_lie(onnx_file: Path, instead: tuple[str, st
     assert len(model) + sum(map(len, weights.values())) < 1.05 * len(data)
 
 
+def test_an_onnxruntime_that_is_too_old_is_named(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "SessionOptions", object)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.23.2")
+    with pytest.raises(ModelFileError, match=r"onnxruntime 1\.23\.2 is too old; 1\.24\.1 or later"):
+        OnnxModel(onnx_file)
+
+
 def test_onnxruntime_numpy_and_pillow_are_enough(onnx_file: Path, drawn_pictures: list[Path]) -> None:
     script = SLIM.format(lacking=LACKING, model=str(onnx_file), picture=str(drawn_pictures[3]))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
