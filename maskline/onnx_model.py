@@ -61,15 +61,18 @@ class OnnxModel:
         try:
             self.classes: tuple[str, ...] = tuple(json.loads(self.facts["classes"]))
             self.thresholds: dict[str, float] = json.loads(self.facts["thresholds"])
+            grid = json.loads(self.facts.get("tiling", "null"))
+            self.tiling = Tiling.parse(**grid) if grid else None
         except (KeyError, TypeError, ValueError) as error:
-            reason = "its metadata hold no classes and thresholds"
+            reason = "its metadata hold no classes and thresholds, or a tiling that is none"
             raise ModelFileError(f"{self.path} is no model of Maskline: {reason}") from error
         # Where masks are of the whole picture there are none in boxes.
         in_boxes = self.facts.get("masks_in_boxes", "true") == "true"
         self._lean = self.facts["kind"] == "picture" and in_boxes
-        model, weights = onnx_wire.parts(file, ("masks", SOFT_MASKS) if self._lean else None)
-        grid = json.loads(self.facts.get("tiling", "null"))
-        self.tiling = Tiling.parse(**grid) if grid else None
+        try:
+            model, weights = onnx_wire.parts(file, ("masks", SOFT_MASKS) if self._lean else None)
+        except ValueError as error:
+            raise ModelFileError(f"{self.path} is damaged: {error}; copy or export it anew") from error
         self._session = _session(model, weights, threads, providers, self.path)
         self.inputs = frozenset(value.name for value in self._session.get_overridable_initializers())
 

@@ -127,7 +127,7 @@ def _names(message: memoryview, wanted: int) -> list[str]:
 
 def _text(message: memoryview) -> str:
     """The first field of a message, which is its name."""
-    return next(bytes(payload).decode() for number, payload, _ in _fields(message) if number == 1)
+    return next(iter(_names(message, 1)), "")
 
 
 def _message(number: int, payload: bytes) -> bytes:

@@ -248,6 +248,15 @@ def test_a_model_is_read_from_what_no_memory_is_mapped_to(onnx_file: Path, tmp_p
     writer.join()
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["a letter of a name", "its length"])
+def test_a_damaged_file_is_named(onnx_file: Path, tmp_path: Path, before: int) -> None:
+    data = bytearray(onnx_file.read_bytes())
+    data[data.index(SOFT_MASKS.encode()) - before] = 0xFF
+    (tmp_path / "model.onnx").write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"model\.onnx is damaged: .*; copy or export it anew"):
+        OnnxModel(tmp_path)
+
+
 @pytest.mark.parametrize("instead", [None, ("masks", SOFT_MASKS)])
 def test_weights_are_left_where_they_lie(onnx_file: Path, instead: tuple[str, str] | None) -> None:
     data = onnx_file.read_bytes()
